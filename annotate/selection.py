@@ -1,0 +1,35 @@
+"""Draws that must be the same whoever repeats them: which order is shown, which prompt is audited.
+
+Plain Python. Each draw is made from a seed, and each seed from content rather than from row ids, so
+that the same data in another database gives the same draws.
+"""
+
+import hashlib
+import random
+from collections.abc import Sequence
+
+
+def seed_from(*parts: str) -> int:
+    """A seed of 62 bits (it fits a signed column) from the given words."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
+
+
+def display_order(response_ids: Sequence[int], seed: int, n_earlier: int) -> list[int]:
+    """The order on the screen for a task's next annotator, counterbalanced over its annotators.
+
+    The first sees a random order and the second its mirror image, so that each pair of responses
+    is shown once either way round. Each further two see the next rotation and its mirror image: of
+    2K annotators, two see a given response at a given place. `response_ids` must come in an order
+    that is the same at every call; `n_earlier` counts the task's earlier assignments.
+    """
+    order = list(response_ids)
+    random.Random(seed).shuffle(order)
+    turn = n_earlier // 2 % len(order)
+    order = order[turn:] + order[:turn]
+    return order[::-1] if n_earlier % 2 else order
+
+
+def audit_draw(project_slug: str, prompt_hash: str) -> float:
+    """A number in [0, 1) fixed by project and prompt: below the audit share, two people judge."""
+    return seed_from("audit", project_slug, prompt_hash) / 2**62

@@ -1,0 +1,88 @@
+"""Records of files come in: prompts, responses, demonstrations, and what people said elsewhere.
+
+An item is what one record is about: a prompt, its responses, and the id that its source gives it.
+Importing an item again adds only what is new in it, so that the same file twice, or a file that has
+grown, stores nothing twice, whatever its format. Two items may have the same prompt and the same
+responses where their source tells them apart by ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from django.db import transaction
+
+from annotate.formats.records import BadLine, Record
+from annotate.models import AuditEvent, Project, User
+from annotate.services.content import InvalidContent
+from annotate.services.import_items import (
+    Item,
+    item_of,
+    open_tasks,
+    settle_external_ids,
+    store_items,
+)
+from annotate.services.import_judgements import add_judgements
+from annotate.services.import_report import ImportRefused, ImportReport
+
+CHUNK = 500  # records that are stored together
+
+
+@transaction.atomic
+def import_records(
+    project: Project,
+    records: Iterable[Record | BadLine],
+    *,
+    batch: str,
+    allow_bad: bool = False,
+    by: User | None = None,
+) -> ImportReport:
+    """Store everything or, where a line cannot be used, nothing; with `allow_bad`, the good ones.
+
+    `batch` names the file, such as a part of its hash, in up to 40 characters; it also tells the
+    unnamed annotators of one file from those of another. Judgements become rankings of tasks that
+    are done. Responses that nobody has judged become tasks for volunteers. A judgement that
+    compares nothing, such as a label of a single response, is counted and left out.
+    Raises ImportRefused, and what `records` raises; then nothing is stored.
+    """
+    # Two imports at once take turns, so that neither misses what the other adds.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    report = ImportReport(batch)
+    rest = iter(records)
+    while lines := list(islice(rest, CHUNK)):
+        items = _checked(project, lines, report)
+        if not report.bad or allow_bad:
+            store_items(project, items, report)
+            add_judgements(project, [item.judged for item in items], report)
+            open_tasks(project, items, report)
+    report.bad.sort(key=lambda line: line.number)
+    if report.bad and not allow_bad:
+        raise ImportRefused(report.bad)
+    if report.adds:
+        AuditEvent.record(
+            "import", project, project=project, actor=by, batch=batch, **report.counts()
+        )
+    return report
+
+
+def _checked(
+    project: Project, lines: Sequence[Record | BadLine], report: ImportReport
+) -> list[Item]:
+    """The items that can be stored; the others are named in the report."""
+    items = []
+    for line in lines:
+        if isinstance(line, BadLine):
+            report.bad.append(line)
+            continue
+        report.n_records += 1
+        try:
+            item = item_of(line)
+        except InvalidContent as error:
+            report.bad.append(BadLine(line.number, str(error)))
+            continue
+        report.n_compare_nothing += len(line.judgements) - len(item.comparisons)
+        items.append(item)
+    items, bad = settle_external_ids(project, items)
+    report.bad += bad
+    return items

@@ -1,0 +1,92 @@
+"""Which rankings training may learn from, and the prompts of a snapshot made of them."""
+
+from collections import defaultdict
+from collections.abc import Container, Iterator, Sequence
+from typing import Any
+
+from django.utils.crypto import salted_hmac
+
+from annotate.models import Project, Prompt, Ranking, RankingQuerySet, Response, Task
+from rewards.ml.pairs import SnapshotJudgement, SnapshotPrompt, SnapshotResponse
+
+# Gold tasks and repeats examine people, and evaluation compares policies: learning from it, a
+# reward model would be asked about what it has seen.
+KINDS = (Task.Kind.NORMAL, Task.Kind.AUDIT, Task.Kind.IMPORT)
+PROMPTS_AT_ONCE = 500
+WEIGHT = 1.0
+
+
+def trainable(project: Project) -> RankingQuerySet:
+    """The rankings that stand and that no exclusion names, of the kinds that train."""
+    rankings = Ranking.objects.current().in_project(project).not_excluded()
+    return rankings.filter(assignment__task__kind__in=KINDS)
+
+
+def keyed_pseudonym(project: Project, membership_id: int) -> str:
+    """Names an annotator outside of this installation: the same always, and telling nothing.
+
+    Only who has the installation's secret key can find out who it is.
+    """
+    person = f"{project.slug}:{membership_id}"
+    return salted_hmac("rewards.annotator", person, algorithm="sha256").hexdigest()[:16]
+
+
+def snapshot_prompts(
+    project: Project, rankings: RankingQuerySet, ids: Container[int] | None = None
+) -> Iterator[SnapshotPrompt]:
+    """The prompts of these rankings, in an order that only their content decides.
+
+    With `ids`, only of those of the rankings. A prompt has every response that one of the rankings
+    shows, whichever task showed it.
+    """
+    judged = rankings.order_by().values("assignment__task__prompt")
+    ordered = Prompt.objects.filter(pk__in=judged).order_by("content_hash")
+    prompt_ids = list(ordered.values_list("pk", flat=True))
+    names: dict[int, str] = {}
+    for start in range(0, len(prompt_ids), PROMPTS_AT_ONCE):
+        some = prompt_ids[start : start + PROMPTS_AT_ONCE]
+        said: dict[int, list[tuple[str, Any, Any]]] = defaultdict(list)
+        rows = rankings.filter(assignment__task__prompt__in=some).values_list(
+            "pk", "assignment__task__prompt", "assignment__annotator", "ranks", "unacceptable"
+        )
+        for pk, prompt_id, member, ranks, unacceptable in rows:
+            if ids is None or pk in ids:
+                if member not in names:
+                    names[member] = keyed_pseudonym(project, member)
+                said[prompt_id].append((names[member], ranks, unacceptable))
+        responses: dict[int, list[Response]] = defaultdict(list)
+        for response in Response.objects.filter(prompt__in=some).order_by("content_hash"):
+            responses[response.prompt_id].append(response)
+        for prompt in Prompt.objects.filter(pk__in=said).order_by("content_hash"):
+            yield _prompt(prompt, responses[prompt.pk], said[prompt.pk])
+
+
+def _prompt(
+    prompt: Prompt, responses: Sequence[Response], said: Sequence[tuple[str, Any, Any]]
+) -> SnapshotPrompt:
+    """`said` holds each ranking: the annotator, ranks by response id, ids of the unacceptable."""
+    shown = {response for _, ranks, _ in said for response in ranks}
+    kept = [response for response in responses if str(response.pk) in shown]
+    judgements = [
+        SnapshotJudgement(
+            annotator=name,
+            ranks=tuple(ranks.get(str(response.pk)) for response in kept),
+            unacceptable=tuple(response.pk in unacceptable for response in kept),
+            weight=WEIGHT,
+        )
+        for name, ranks, unacceptable in said
+    ]
+    return SnapshotPrompt(
+        prompt_id=prompt.content_hash,
+        messages=tuple(prompt.messages),
+        topic=prompt.topic,
+        language=prompt.language,
+        split=prompt.split,
+        responses=tuple(SnapshotResponse(r.content_hash, r.text) for r in kept),
+        judgements=tuple(sorted(judgements, key=_by_content)),
+    )
+
+
+def _by_content(judgement: SnapshotJudgement) -> tuple[str, list[int], tuple[bool, ...]]:
+    ranks = [rank or 0 for rank in judgement.ranks]
+    return judgement.annotator, ranks, judgement.unacceptable
