@@ -35,6 +35,13 @@ def split_of(prompt_hash: str) -> str:
 class User(AbstractUser):
     """A person who can sign in. What they are in a project stands in Membership."""
 
+    keys = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Keys of the ranking page that differ from the usual ones, {"skip": "k"}; '
+        '{"off": true} for none but those with Ctrl',
+    )
+
 
 class ProjectQuerySet(models.QuerySet["Project"]):
     def of(self, user: User) -> ProjectQuerySet:
@@ -64,21 +71,60 @@ class Project(models.Model):
         default=4, help_text="K: how many responses of a prompt a person ranks at once"
     )
     allow_ties = models.BooleanField(default=True)
-    criteria = models.JSONField(default=list, blank=True)
+    preference_steps = models.PositiveSmallIntegerField(
+        default=3,
+        choices=[(3, "A, equal, B"), (7, "Much, clearly, slightly A; equal; the same for B")],
+        help_text="How finely a preference between two responses is asked for",
+    )
+    criteria = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='What each response is rated on, 1 to 5: [{"name": "safe", "label": "Safe"}, …]',
+    )
+    asks_confidence = models.BooleanField(default=True)
+    asks_edit = models.BooleanField(
+        default=True, help_text="Whether people may improve the best response by editing it"
+    )
     audit_share = models.FloatField(
         default=0.25, help_text="Share of prompts, drawn at random, that two people judge"
     )
     audit_first = models.PositiveIntegerField(
         default=50, help_text="So many first prompts are all judged by two people"
     )
-    gold_rate = models.FloatField(default=0.0)
-    repeat_rate = models.FloatField(default=0.0)
+    gold_rate = models.FloatField(
+        default=0.0, help_text="Share of tasks whose right ranking is known, hidden among the rest"
+    )
+    repeat_rate = models.FloatField(
+        default=0.0, help_text="Share of tasks that a person has ranked before, mirrored and hidden"
+    )
+    training_tasks = models.PositiveSmallIntegerField(
+        default=0, help_text="How many explained tasks a newcomer begins with"
+    )
     lease_s = models.PositiveIntegerField(default=900)
     undo_s = models.PositiveIntegerField(default=600)
-    daily_cap = models.PositiveIntegerField(null=True, blank=True)
-    languages = models.JSONField(default=list, blank=True)
-    content_categories = models.JSONField(default=list, blank=True)
-    flags = models.JSONField(default=list, blank=True)
+    daily_cap = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many rankings a person may give in a day"
+    )
+    total_cap = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many rankings a person may give in the project"
+    )
+    languages = models.JSONField(default=list, blank=True, help_text='["en", "de"]')
+    content_categories = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Kinds of content that are covered until a person uncovers them, and that people "
+        'may opt out of: [{"name": "violence", "label": "Violence"}, …]',
+    )
+    flags = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='Flags beside the usual ones: [{"name": "greenwash", "label": "Greenwash"}, …]',
+    )
+    progress = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Totals over the project's tasks, counted each minute; see TaskProgress",
+    )
     paused = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -165,6 +211,19 @@ class Membership(models.Model):
     consent_version = models.PositiveIntegerField(default=0)
     consented_at = models.DateTimeField(null=True, blank=True)
     guidelines_version = models.PositiveIntegerField(default=0)
+    trained_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the explained tasks for newcomers were done"
+    )
+    n_submitted = models.PositiveIntegerField(
+        default=0, help_text="Rankings given; a revision is not counted again"
+    )
+    last_day = models.DateField(
+        null=True, blank=True, help_text="The newest day (UTC) on which a ranking was given"
+    )
+    n_last_day = models.PositiveIntegerField(default=0, help_text="Rankings given on that day")
+    streak_days = models.PositiveIntegerField(
+        default=0, help_text="Days in a row, up to that day, each with a ranking"
+    )
     reliability = models.FloatField(null=True, blank=True)
     reliability_se = models.FloatField(null=True, blank=True)
     position_bias = models.FloatField(null=True, blank=True)
@@ -312,6 +371,7 @@ class Task(models.Model):
         AUDIT = "audit"
         GOLD = "gold"
         REPEAT = "repeat"
+        TRAINING = "training"
         EVALUATION = "evaluation"
         IMPORT = "import"
 
@@ -340,9 +400,29 @@ class Task(models.Model):
     proposed_by = models.JSONField(
         default=dict, blank=True, help_text="Ids of the policy and reward model that proposed it"
     )
+    language = models.CharField(max_length=16, blank=True, help_text="The prompt's language")
+    categories = models.CharField(
+        max_length=300,
+        blank=True,
+        help_text="The prompt's content categories, as |violence|health|",
+    )
     mirror_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True)
     reserved_for = models.ForeignKey(Membership, models.CASCADE, null=True, blank=True)
-    gold_ranks = models.JSONField(null=True, blank=True)
+    gold_ranks = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Of a gold or training task: response id → the right rank, as in Ranking.ranks",
+    )
+    gold_unacceptable = models.JSONField(default=list, blank=True, help_text="Response ids")
+    explanation = models.TextField(
+        blank=True, help_text="Of a training task: why this is the right ranking"
+    )
+    agreement = models.FloatField(
+        null=True,
+        blank=True,
+        help_text="Mean over the judgements' pairs, and over the response pairs both ranked: 1 for "
+        "the same preference, 1/2 for a tie against a win, 0 for opposite ones",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = TaskQuerySet.as_manager()
@@ -356,6 +436,11 @@ class Task(models.Model):
         indexes = [
             models.Index(
                 fields=["project", "-priority", "id"], condition=Q(state="open"), name="open_tasks"
+            ),
+            models.Index(
+                fields=["project", "agreement", "id"],
+                condition=Q(agreement__isnull=False),
+                name="tasks_by_agreement",
             ),
         ]
 
@@ -442,6 +527,7 @@ class Assignment(models.Model):
             models.Index(
                 fields=["lease_expires_at"], condition=Q(state="leased"), name="live_leases"
             ),
+            models.Index(fields=["annotator", "-submitted_at"]),
         ]
 
     def __str__(self) -> str:
@@ -499,10 +585,20 @@ class Ranking(models.Model):
         help_text="Response id → rank, 1 the best, equal ranks a tie, null not ranked"
     )
     unacceptable = models.JSONField(default=list, blank=True, help_text="Response ids")
-    strength = models.SmallIntegerField(null=True, blank=True)
-    confidence = models.PositiveSmallIntegerField(null=True, blank=True)
-    criteria = models.JSONField(default=dict, blank=True)
-    flags = models.JSONField(default=list, blank=True)
+    strength = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="Of two responses on seven steps: 0 equal, 1 slightly, 2 clearly, 3 much better",
+    )
+    confidence = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="1 guessed, 2 fairly sure, 3 sure"
+    )
+    criteria = models.JSONField(
+        default=dict, blank=True, help_text="Response id → criterion → rating from 1 to 5"
+    )
+    flags = models.JSONField(
+        default=dict, blank=True, help_text='Response id, or "prompt" → names of flags'
+    )
     rationale = models.TextField(blank=True)
     dwell_ms = models.PositiveIntegerField(null=True, blank=True)
     n_changes = models.PositiveIntegerField(null=True, blank=True)
@@ -535,6 +631,17 @@ class Demonstration(models.Model):
     text = models.TextField()
     author = models.ForeignKey(Membership, models.SET_NULL, null=True, blank=True)
     edited_from = models.ForeignKey(Response, models.SET_NULL, null=True, blank=True)
+    assignment = models.ForeignKey(
+        Assignment,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="demonstrations",
+        help_text="The task in which it was written",
+    )
+    retired_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its author took it back or replaced it"
+    )
     content_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -545,6 +652,48 @@ class Demonstration(models.Model):
 
     def __str__(self) -> str:
         return self.text[:80]
+
+
+class Adjudication(models.Model):
+    """What a reviewer decided about a task on which people disagree. A new decision is a new row.
+
+    The ranks in force take the place of the people's own where training learns from the task.
+    """
+
+    class Category(models.TextChoices):
+        ERROR = "error"
+        GUIDELINE_GAP = "guideline gap"
+        AMBIGUOUS = "ambiguous prompt"
+        TRUE_TIE = "true tie"
+        TASTE = "taste"
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="adjudications")
+    reviewer = models.ForeignKey(Membership, models.CASCADE, related_name="adjudications")
+    adopted = models.ForeignKey(
+        Ranking,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        help_text="The person's ranking that was adopted; empty where the reviewer ranked anew",
+    )
+    ranks = models.JSONField(
+        null=True, blank=True, help_text="As in Ranking; null leaves the people's rankings in force"
+    )
+    unacceptable = models.JSONField(default=list, blank=True, help_text="Response ids")
+    category = models.CharField(max_length=16, choices=Category)
+    note = models.TextField(blank=True)
+    is_current = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task"], condition=Q(is_current=True), name="one_current_adjudication"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.category} on task {self.task_id}"
 
 
 class Exclusion(models.Model):

@@ -23,6 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = "pytest" in sys.modules
 
 
 def text(name: str, default: str | None = None) -> str:
@@ -76,6 +77,11 @@ def secret_key(home: Path) -> str:
     return key
 
 
+# What a test reads without an order comes backwards, so that no code can lean on one that
+# PostgreSQL does not keep.
+UNORDERED_BACKWARDS = "PRAGMA reverse_unordered_selects=ON;"
+
+
 def database(url: str, home: Path) -> dict[str, object]:
     """SQLite (`sqlite:///path`) or PostgreSQL (`postgresql://user:password@host:port/name`)."""
     parts = urlparse(url)
@@ -89,7 +95,8 @@ def database(url: str, home: Path) -> dict[str, object]:
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 # Full synchronisation stays on: an acknowledged ranking survives a power cut.
-                "init_command": "PRAGMA journal_mode=WAL;",
+                "init_command": "PRAGMA journal_mode=WAL;"
+                + (UNORDERED_BACKWARDS if TESTING else ""),
             },
             # A file, not memory: threads of the live test server open connections of their own.
             "TEST": {"NAME": str(home / f"test-{os.getpid()}.sqlite3")},
@@ -114,7 +121,6 @@ def database(url: str, home: Path) -> dict[str, object]:
     }
 
 
-TESTING = "pytest" in sys.modules
 if TESTING:  # tests never touch anybody's data, and leave nothing behind
     _home = tempfile.TemporaryDirectory(prefix="prefloop-test-")
     os.environ["PREFLOOP_HOME"] = _home.name  # for the processes that tests start

@@ -10,6 +10,7 @@ from django.db.models import CharField, Model
 
 from annotate.models import (
     SPLITS,
+    Assignment,
     Demonstration,
     Membership,
     Project,
@@ -35,11 +36,13 @@ def add_prompt(
     language: str = "",
     external_id: str | None = None,
     split: str | None = None,
+    content_categories: Sequence[str] = (),
 ) -> tuple[Prompt, bool]:
     """The project's prompt with these messages, and whether it is new.
 
     Adding the same messages again gives the prompt that is there, unchanged. Without `split` the
-    prompt's hash decides whether it is for training, validation or test.
+    prompt's hash decides whether it is for training, validation or test. `content_categories` are
+    names of kinds of content that people may want to be warned of.
     Raises InvalidContent for messages that cannot be stored, for an unknown split, and for an
     external id that already names another prompt.
     """
@@ -48,7 +51,11 @@ def add_prompt(
         return Prompt.objects.get_or_create(
             project=project,
             content_hash=columns["content_hash"],
-            defaults=columns | {"html": lambda: render_messages(columns["messages"])},
+            defaults=columns
+            | {
+                "content_categories": sorted(set(content_categories)),
+                "html": lambda: render_messages(columns["messages"]),
+            },
         )
     except IntegrityError as error:
         raise InvalidContent(f"External id {external_id!r} names another prompt") from error
@@ -83,14 +90,21 @@ def add_demonstration(
     *,
     author: Membership | None = None,
     edited_from: Response | None = None,
+    assignment: Assignment | None = None,
 ) -> tuple[Demonstration, bool]:
-    """The prompt's demonstration with this text, and whether it is new. Raises InvalidContent."""
+    """The prompt's demonstration with this text, and whether it is new. Raises InvalidContent.
+
+    One that its author had taken back is in force again.
+    """
     columns = demonstration_columns(text)
-    return Demonstration.objects.get_or_create(
-        prompt=prompt,
-        content_hash=columns["content_hash"],
-        defaults=columns | {"author": author, "edited_from": edited_from},
+    origin = {"author": author, "edited_from": edited_from, "assignment": assignment}
+    demonstration, is_new = Demonstration.objects.get_or_create(
+        prompt=prompt, content_hash=columns["content_hash"], defaults=columns | origin
     )
+    if demonstration.retired_at:
+        demonstration.retired_at = None
+        demonstration.save(update_fields=["retired_at"])
+    return demonstration, is_new
 
 
 def prompt_columns(

@@ -67,11 +67,12 @@ def set_member_state(
 ) -> Membership:
     """Let the person take part, pause or leave; judgements already given stay as they are."""
     before = member.state
-    member.state = Membership.State(state)
-    member.save(update_fields=["state"])
-    if member.state != Membership.State.ACTIVE:
+    # The lease first: who submits locks the task before he counts himself one ranking more.
+    if state != Membership.State.ACTIVE:
         for assignment in Assignment.objects.leased().filter(annotator=member):
             assignment.free_slot(Assignment.State.RELEASED)
+    member.state = Membership.State(state)
+    member.save(update_fields=["state"])
     AuditEvent.record(
         "set state",
         member,

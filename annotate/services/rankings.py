@@ -5,14 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
-from annotate.models import Assignment, Membership, ProjectText, Ranking, Task, content_hash
+from annotate.models import (
+    Assignment,
+    Membership,
+    Project,
+    ProjectText,
+    Ranking,
+    Response,
+    Task,
+    content_hash,
+)
 from annotate.services.assignments import Conflict
+from annotate.services.content import InvalidContent, add_demonstration
+
+# What can be wrong with a response or with the prompt (named "prompt" among the responses' ids),
+# besides the project's own flags.
+FLAGS = ("toxic", "personal data", "factual error", "off topic", "wrong language", "identity leak")
+PROMPT = "prompt"
+RATINGS = range(1, 6)
+CONFIDENCES = range(1, 4)
+MUCH_BETTER = 3
 
 
 class InvalidRanking(ValueError):
@@ -23,15 +42,16 @@ class InvalidRanking(ValueError):
 class Judgement:
     """What was said, apart from how long it took. Equal judgements have equal hashes.
 
-    Its fields are columns of Ranking; `ranks` are what `checked_ranks` gives.
+    Its fields are columns of Ranking, where their meaning stands; `checked` makes one.
     """
 
     ranks: dict[str, int | None]
     unacceptable: list[int]
     rationale: str = ""
-    flags: list[str] = field(default_factory=list)
-    criteria: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    criteria: dict[str, dict[str, int]] = field(default_factory=dict)
     strength: int | None = None
+    confidence: int | None = None
 
     @property
     def hash(self) -> str:
@@ -45,9 +65,11 @@ def submit_ranking(
     *,
     unacceptable: Sequence[int] = (),
     rationale: str = "",
-    flags: Sequence[str] = (),
-    criteria: Mapping[str, Any] | None = None,
+    flags: Mapping[int | str, Sequence[str]] | None = None,
+    criteria: Mapping[int, Mapping[str, int]] | None = None,
     strength: int | None = None,
+    confidence: int | None = None,
+    edited: tuple[int, str] | None = None,
     dwell_ms: int | None = None,
     n_changes: int | None = None,
     first_interaction_at: datetime | None = None,
@@ -58,29 +80,31 @@ def submit_ranking(
 
     `ranks` maps the id of each response to its rank, 1 the best; equal ranks are a tie; gaps are
     closed, so that 1, 3, 3 is stored as 1, 2, 2. Null means not ranked: at least two responses are
-    ranked unless all are unacceptable. Work whose lease ran out is accepted and marked late.
+    ranked unless all are unacceptable. `edited` is a better text and the id of the response it was
+    made from; it is kept as a demonstration. Work whose lease ran out is accepted and marked late.
     `revises` is the revision this ranking replaces, after `reopen`.
     Raises InvalidRanking, or Conflict where another ranking is stored already, the task was
     skipped, or the ranking cannot be revised any more.
     """
+    project = assignment.task.project
+    shown = assignment.display_order
     said = Judgement(
-        ranks=checked_ranks(
-            assignment.display_order,
-            ranks,
-            unacceptable,
-            allow_ties=assignment.task.project.allow_ties,
-        ),
+        ranks=checked_ranks(shown, ranks, unacceptable, allow_ties=project.allow_ties),
         unacceptable=sorted(set(unacceptable)),
         rationale=rationale.strip(),
-        flags=sorted(set(flags)),
-        criteria=dict(criteria or {}),
-        strength=strength,
+        flags=checked_flags(project, shown, flags or {}),
+        criteria=checked_criteria(project, shown, criteria or {}),
+        strength=checked_strength(strength, list(ranks.values())),
+        confidence=confidence,
     )
+    if confidence is not None and confidence not in CONFIDENCES:
+        raise InvalidRanking("Confidence is a whole number from 1, guessed, to 3, sure")
     Task.objects.select_for_update().get(pk=assignment.task_id)
     assignment.refresh_from_db()
     current = assignment.rankings.filter(is_current=True).first()
     if current and current.payload_hash == said.hash:
         _forget_draft(assignment)
+        _keep_edited(assignment, edited)
         return current
     if current:
         _supersede(assignment, current, revises)
@@ -92,7 +116,51 @@ def submit_ranking(
         client=dict(client or assignment.client),
     )
     assignment.refresh_from_db()
-    return _store(assignment, said, current, dwell_ms=dwell_ms, n_changes=n_changes)
+    stored = _store(assignment, said, current, dwell_ms=dwell_ms, n_changes=n_changes)
+    _keep_edited(assignment, edited)
+    note_agreement(assignment.task_id)
+    return stored
+
+
+def checked_flags(
+    project: Project, response_ids: Iterable[int], flags: Mapping[int | str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """The flags as they are stored, without empty lists; raises InvalidRanking."""
+    known = {*FLAGS, *(flag["name"] for flag in project.flags)}
+    subjects = {*map(str, response_ids), PROMPT}
+    stored = {str(subject): sorted(set(names)) for subject, names in flags.items() if names}
+    if not set(stored) <= subjects:
+        raise InvalidRanking("Only the prompt and responses of the task can be flagged")
+    if unknown := {name for names in stored.values() for name in names} - known:
+        raise InvalidRanking(f"This project has no flag {min(unknown)!r}")
+    return stored
+
+
+def checked_criteria(
+    project: Project, response_ids: Iterable[int], criteria: Mapping[int, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """The ratings as they are stored, without empty ones; raises InvalidRanking."""
+    known = {criterion["name"] for criterion in project.criteria}
+    stored = {str(pk): dict(ratings) for pk, ratings in criteria.items() if ratings}
+    if not set(stored) <= set(map(str, response_ids)):
+        raise InvalidRanking("Only responses of the task can be rated")
+    for ratings in stored.values():
+        if unknown := set(ratings) - known:
+            raise InvalidRanking(f"This project has no criterion {min(unknown)!r}")
+        if any(rating not in RATINGS for rating in ratings.values()):
+            raise InvalidRanking("Ratings are whole numbers from 1 to 5, the best")
+    return stored
+
+
+def checked_strength(strength: int | None, ranks: Sequence[int | None]) -> int | None:
+    """How much better the better of two responses is; raises InvalidRanking where it cannot be."""
+    if strength is None:
+        return None
+    if len(ranks) != 2 or None in ranks:
+        raise InvalidRanking("Only a preference between two ranked responses has a strength")
+    if strength not in range(MUCH_BETTER + 1) or (strength == 0) != (ranks[0] == ranks[1]):
+        raise InvalidRanking("The strength is 0 for equal responses, else from 1 to 3")
+    return strength
 
 
 def checked_ranks(
@@ -139,6 +207,22 @@ def _use_slot(assignment: Assignment) -> None:
     task = Task.objects.filter(pk=assignment.task_id)
     task.update(n_live=F("n_live") - was_live, n_done=F("n_done") + 1)
     task.filter(state=Task.State.OPEN, n_done__gte=F("need")).update(state=Task.State.DONE)
+    _count(assignment.annotator_id, now)
+
+
+def _count(member_id: int, now: datetime) -> None:
+    """Add one ranking to the annotator's counts. Every column is computed from the stored row."""
+    today, yesterday = now.date(), now.date() - timedelta(days=1)
+    Membership.objects.filter(pk=member_id).update(
+        n_submitted=F("n_submitted") + 1,
+        n_last_day=Case(When(last_day=today, then=F("n_last_day") + 1), default=Value(1)),
+        streak_days=Case(
+            When(last_day=today, then=F("streak_days")),
+            When(last_day=yesterday, then=F("streak_days") + 1),
+            default=Value(1),
+        ),
+        last_day=today,
+    )
 
 
 def _supersede(assignment: Assignment, current: Ranking, revises: int | None) -> None:
@@ -165,6 +249,60 @@ def _store(
         **vars(said),
         **effort,
     )
+
+
+def _keep_edited(assignment: Assignment, edited: tuple[int, str] | None) -> None:
+    """Store the better text that goes with the ranking, in place of an earlier one."""
+    given = assignment.demonstrations.filter(retired_at=None)
+    if edited is None:
+        given.update(retired_at=timezone.now())
+        return
+    response_id, text = edited
+    if response_id not in assignment.display_order:
+        raise InvalidRanking("Only a response of the task can be edited")
+    original = Response.objects.get(pk=response_id)
+    if text.strip() == original.text.strip():
+        given.update(retired_at=timezone.now())
+        return
+    try:
+        kept, _ = add_demonstration(
+            assignment.task.prompt,
+            text,
+            author=assignment.annotator,
+            edited_from=original,
+            assignment=assignment,
+        )
+    except InvalidContent as error:
+        raise InvalidRanking(str(error)) from error
+    given.exclude(pk=kept.pk).update(retired_at=timezone.now())
+
+
+def note_agreement(task_id: int) -> None:
+    """Write down how far the people who judged the task agree; the task's row is locked."""
+    judgements = Ranking.objects.current().filter(assignment__task=task_id)
+    agreement = mean_agreement(list(judgements.values_list("ranks", flat=True)))
+    Task.objects.filter(pk=task_id).update(agreement=agreement)
+
+
+def mean_agreement(judgements: Sequence[Mapping[str, int | None]]) -> float | None:
+    """How far judgements of the same responses agree, from 0 to 1; None where nothing compares.
+
+    The mean over the pairs of judgements, and over the response pairs that both ranked: 1 for the
+    same preference, 1/2 for a tie against a win, 0 for opposite ones. A measure for looking at one
+    task; agreement in the project, corrected for chance, is measured in `rewards`.
+    """
+    same = []
+    for one, other in combinations(judgements, 2):
+        for a, b in combinations(sorted(one), 2):
+            first, second = _preference(one[a], one[b]), _preference(other.get(a), other.get(b))
+            if first is not None and second is not None:
+                same.append(1 - abs(first - second) / 2)
+    return sum(same) / len(same) if same else None
+
+
+def _preference(a: int | None, b: int | None) -> int | None:
+    """1 where the first is better, −1 where the second is, 0 for a tie; None where not said."""
+    return None if a is None or b is None else (a < b) - (a > b)
 
 
 def _forget_draft(assignment: Assignment) -> None:

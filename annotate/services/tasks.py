@@ -52,6 +52,8 @@ def open_ranking_tasks(
                 priority=priority,
                 batch=batch,
                 proposed_by=dict(proposed_by or {}),
+                language=prompt.language,
+                categories=joined_categories(prompt.content_categories),
             )
             TaskResponse.objects.bulk_create(
                 TaskResponse(task=there[prompt.pk], response=response, slot=slot)
@@ -60,6 +62,11 @@ def open_ranking_tasks(
         if prompt.pk in there:
             opened.append(there[prompt.pk])
     return opened
+
+
+def joined_categories(names: Iterable[str]) -> str:
+    """As a task holds them: |health|violence|, so that |health| finds it in any database."""
+    return f"|{'|'.join(sorted(names))}|" if names else ""
 
 
 def distinct(responses: Sequence[Response]) -> list[Response]:

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from annotate.forms import ConsentForm, JoinForm
+from annotate.forms.people import ConsentForm, JoinForm
 from annotate.models import Membership, Project, ProjectText, User
 from annotate.requests import SignedInRequest
 from annotate.services.people import InvalidInvite, NameTaken, agree, find_invite, join, join_as

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotate.forms import InviteForm, MemberStateForm
+from annotate.forms.people import InviteForm, MemberStateForm
 from annotate.models import Assignment, Exclusion, Invite, Membership, Project
 from annotate.requests import SignedInRequest, administered, page_of
 from annotate.services.people import create_invite, revoke_invite

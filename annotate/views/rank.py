@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import push_url
 
-from annotate.forms import RankingForm, draft_of
+from annotate.forms.ranking import RankingForm, draft_of
 from annotate.models import Assignment, Membership, Project, ProjectText
 from annotate.requests import SignedInRequest
 from annotate.services import assignments

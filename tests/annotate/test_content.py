@@ -72,7 +72,7 @@ def test_an_empty_response_can_be_judged_but_not_imitated(project):
 
 
 def opened(project, prompts, **options):
-    pairs = [(prompt, list(prompt.responses.all())) for prompt in prompts]
+    pairs = [(prompt, list(prompt.responses.order_by("pk"))) for prompt in prompts]
     return tasks.open_ranking_tasks(project, pairs, **options)
 
 

@@ -51,7 +51,9 @@ def _example(line: bytes, where: str) -> Example:
 
 def demonstrations(project: Project) -> list[Example]:
     """What people wrote for the project's training prompts; raises NotAllowed without any."""
-    written = Demonstration.objects.filter(prompt__project=project, prompt__split="train")
+    written = Demonstration.objects.filter(
+        prompt__project=project, prompt__split="train", retired_at=None
+    )
     rows = written.order_by("pk").values_list("prompt__messages", "text")
     if not rows:
         raise NotAllowed(f"{project.slug} has no demonstration for a prompt to learn from")

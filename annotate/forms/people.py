@@ -1,0 +1,94 @@
+"""What people fill in when they join, and what an admin fills in about people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib.auth import password_validation
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models import Invite, Project, User
+
+
+class ConsentForm(forms.Form):
+    """Agreement to the project's consent text, where it has one."""
+
+    agree = forms.BooleanField(
+        error_messages={"required": _("You can only take part if you agree.")},
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not project.text_version("consent"):
+            del self.fields["agree"]
+
+
+class JoinForm(ConsentForm):
+    """A new account, made by an invitation."""
+
+    username = forms.CharField(
+        label=_("Name to sign in with"),
+        max_length=150,
+        validators=[UnicodeUsernameValidator()],
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    field_order = ("username", "password", "agree")
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("password"):
+            try:
+                account = User(username=data.get("username", ""))
+                password_validation.validate_password(data["password"], account)
+            except ValidationError as error:
+                self.add_error("password", error)
+        return data
+
+
+class InviteForm(forms.ModelForm):
+    """A link that an admin makes for others."""
+
+    days = forms.IntegerField(label=_("Valid for days"), min_value=1, max_value=365, initial=14)
+
+    class Meta:
+        model = Invite
+        fields = ("role", "max_uses")
+        labels = {"role": _("Role"), "max_uses": _("For how many people")}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["max_uses"].min_value = 1  # type: ignore[attr-defined]
+
+
+class MemberStateForm(forms.Form):
+    """What an admin does about a person; leaving judgements out needs a reason."""
+
+    LABELS = {
+        "pause": _("Pause: no more tasks for now"),
+        "resume": _("Let them go on"),
+        "exclude": _("Leave their judgements out from now on"),
+        "lift": _("Take their judgements in again"),
+    }
+    action = forms.ChoiceField(label=_("What to do"), widget=forms.RadioSelect)
+    reason = forms.CharField(label=_("Why"), required=False, max_length=1000)
+
+    def __init__(self, *args: Any, actions: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        labels = [(action, self.LABELS[action]) for action in actions]
+        self.fields["action"].choices = labels  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("action") == "exclude" and not data.get("reason", "").strip():
+            self.add_error("reason", gettext("Say why, for the record."))
+        return data
