@@ -1,6 +1,6 @@
 from django.urls import path
 
-from annotate.views import home, people, rank
+from annotate.views import home, me, people, rank
 
 app_name = "annotate"
 urlpatterns = [
@@ -8,7 +8,7 @@ urlpatterns = [
     path("p/<slug:slug>/rank/", rank.rank, name="rank"),
     path("p/<slug:slug>/consent/", home.consent, name="consent"),
     path("p/<slug:slug>/guidelines/", home.guidelines, name="guidelines"),
-    path("p/<slug:slug>/me/", people.me, name="me"),
+    path("p/<slug:slug>/me/", me.me, name="me"),
     path("p/<slug:slug>/people/", people.people, name="people"),
     path("p/<slug:slug>/people/<int:member_id>/", people.person, name="person"),
     path("p/<slug:slug>/people/invites/<int:invite_id>/revoke/", people.revoke, name="revoke"),

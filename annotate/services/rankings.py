@@ -228,7 +228,7 @@ def _count(member_id: int, now: datetime) -> None:
 def _supersede(assignment: Assignment, current: Ranking, revises: int | None) -> None:
     if revises is None or revises != current.revision:
         raise Conflict("Another ranking of this task is stored already.")
-    if refusal := why_not_revisable(assignment, current):
+    if refusal := why_not_revisable(current):
         raise Conflict(refusal)
     # A snapshot may freeze the ranking at this very moment; whoever comes first wins.
     still = Ranking.objects.filter(pk=current.pk, is_current=True, frozen_at=None)
@@ -309,15 +309,9 @@ def _forget_draft(assignment: Assignment) -> None:
     Assignment.objects.filter(pk=assignment.pk).update(draft=None)
 
 
-def why_not_revisable(assignment: Assignment, current: Ranking) -> str:
+def why_not_revisable(current: Ranking) -> str:
     """Why the ranking stands for good, or nothing where it may still be revised."""
-    if current.frozen_at:
-        return "The ranking is part of a frozen dataset by now."
-    undo_s = assignment.task.project.undo_s
-    first = assignment.submitted_at
-    if first is None or timezone.now() > first + timedelta(seconds=undo_s):
-        return f"A ranking can be changed for {undo_s // 60} minutes, which are over."
-    return ""
+    return "The ranking is part of a frozen dataset by now." if current.frozen_at else ""
 
 
 def revisable_ranking(assignment: Assignment) -> Ranking:
@@ -325,22 +319,21 @@ def revisable_ranking(assignment: Assignment) -> Ranking:
     current = assignment.rankings.filter(is_current=True).first()
     if current is None:
         raise Conflict("There is no ranking of this task yet.")
-    if refusal := why_not_revisable(assignment, current):
+    if refusal := why_not_revisable(current):
         raise Conflict(refusal)
     return current
 
 
-def last_revisable(member: Membership) -> Assignment | None:
-    """The annotator's newest submitted assignment while it can still be undone."""
-    newest = member.assignments.filter(state=Assignment.State.SUBMITTED, submitted_at__isnull=False)
-    assignment = newest.select_related("task__project").order_by("-submitted_at").first()
-    if assignment is None:
-        return None
-    try:
-        revisable_ranking(assignment)
-    except Conflict:
-        return None
-    return assignment
+def undoable(member: Membership) -> Assignment | None:
+    """The annotator's newest submitted assignment, for as long as the page offers to undo it."""
+    since = timezone.now() - timedelta(seconds=member.project.undo_s)
+    recent = member.assignments.filter(
+        state=Assignment.State.SUBMITTED,
+        submitted_at__gt=since,
+        rankings__is_current=True,
+        rankings__frozen_at=None,
+    )
+    return recent.select_related("task__project").order_by("-submitted_at").first()
 
 
 @transaction.atomic

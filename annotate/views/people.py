@@ -1,22 +1,20 @@
-"""A volunteer's own page, and what an admin sees and does about the people of a project."""
+"""What an admin sees and does about the people of a project."""
 
 from __future__ import annotations
 
 from django.contrib import messages
 from django.db.models import Count, Max, Q, QuerySet
-from django.db.models.functions import TruncDate
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.forms.people import InviteForm, MemberStateForm
 from annotate.models import Assignment, Exclusion, Invite, Membership, Project
 from annotate.requests import SignedInRequest, administered, page_of
 from annotate.services.people import create_invite, revoke_invite
 from annotate.services.projects import exclude, lift, set_member_state
-from annotate.views.rank import member_of, project_context
 
 STATES_BY_ACTION = {"pause": Membership.State.PAUSED, "resume": Membership.State.ACTIVE}
 ACTIONS_BY_STATE = {
@@ -25,26 +23,6 @@ ACTIONS_BY_STATE = {
     Membership.State.EXCLUDED: ("lift",),
     Membership.State.LEFT: ("exclude",),
 }
-DAYS_SHOWN = 14
-
-
-@require_GET
-def me(request: SignedInRequest, slug: str) -> HttpResponse:
-    """What I did, day by day; nothing here compares me with others."""
-    member = member_of(request, slug)
-    submitted = member.assignments.filter(state=Assignment.State.SUBMITTED)
-    days = submitted.annotate(day=TruncDate("submitted_at")).values("day")
-    counts = member.assignments.aggregate(
-        ranked=Count("pk", filter=Q(state=Assignment.State.SUBMITTED)),
-        skipped=Count("pk", filter=Q(state=Assignment.State.SKIPPED)),
-        days=Count(TruncDate("submitted_at"), distinct=True),
-    )
-    context = {
-        "days": days.annotate(n=Count("pk")).order_by("-day")[:DAYS_SHOWN],
-        "counts": counts,
-        **project_context(member),
-    }
-    return render(request, "annotate/me.html", context)
 
 
 @require_http_methods(["GET", "POST"])

@@ -26,10 +26,10 @@ from annotate.services.assignments import Conflict, claim, live_lease
 from annotate.services.people import see_guidelines
 from annotate.services.rankings import (
     InvalidRanking,
-    last_revisable,
     reopen,
     revisable_ranking,
     submit_ranking,
+    undoable,
 )
 from annotate.services.tasks import TaskProgress, task_progress
 
@@ -197,7 +197,7 @@ def render_work(
     prompt = assignment.task.prompt
     member = assignment.annotator
     turns = list(zip(prompt.messages, prompt.html, strict=True))
-    undoable = last_revisable(member)
+    last = undoable(member)
     context = {
         "assignment": assignment,
         "form": form,
@@ -205,7 +205,7 @@ def render_work(
         "last_turn": turns[-1],
         "skip_reasons": SKIP_REASONS,
         "draft_revision": assignment.draft_revision,
-        "undoable": undoable if undoable != assignment else None,
+        "undoable": last if last != assignment else None,
         "done": done,
         **project_context(member),
     }
@@ -218,7 +218,7 @@ def render_pause(request: SignedInRequest, member: Membership, done: str = "") -
     context = {
         "state": pause_state(member),
         "guidelines": member.project.text(ProjectText.Kind.GUIDELINES),
-        "undoable": last_revisable(member),
+        "undoable": undoable(member),
         "done": done,
         **project_context(member),
     }
