@@ -199,10 +199,10 @@ def test_undo_too_late_says_why(as_ada, project):
     make_task(project)
     mine = start(as_ada, project)
     as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4))
-    Assignment.objects.update(submitted_at=timezone.now() - timedelta(hours=1))
+    Ranking.objects.update(frozen_at=timezone.now())
     refused = as_ada.post(url("undo", mine.pk))
     assert refused.status_code == 409
-    assert b"10 minutes" in refused.content
+    assert b"frozen dataset" in refused.content
     assert b"Undo" not in as_ada.get(url("rank", project.slug)).content
 
 
