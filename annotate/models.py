@@ -120,6 +120,12 @@ class Project(models.Model):
         blank=True,
         help_text='Flags beside the usual ones: [{"name": "greenwash", "label": "Greenwash"}, …]',
     )
+    guidelines_version = models.PositiveIntegerField(
+        default=0, help_text="Of the newest guidelines; 0 where none were written"
+    )
+    consent_version = models.PositiveIntegerField(
+        default=0, help_text="Of the newest consent text; 0 where none was written"
+    )
     progress = models.JSONField(
         default=dict,
         blank=True,
@@ -146,8 +152,7 @@ class Project(models.Model):
         return self.texts.filter(kind=kind).order_by("-version").first()
 
     def text_version(self, kind: str) -> int:
-        newest = self.text(kind)
-        return newest.version if newest else 0
+        return int(getattr(self, f"{kind}_version"))
 
 
 class ProjectText(models.Model):

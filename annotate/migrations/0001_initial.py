@@ -128,6 +128,8 @@ class Migration(migrations.Migration):
                 ('languages', models.JSONField(blank=True, default=list, help_text='["en", "de"]')),
                 ('content_categories', models.JSONField(blank=True, default=list, help_text='Kinds of content that are covered until a person uncovers them, and that people may opt out of: [{"name": "violence", "label": "Violence"}, …]')),
                 ('flags', models.JSONField(blank=True, default=list, help_text='Flags beside the usual ones: [{"name": "greenwash", "label": "Greenwash"}, …]')),
+                ('guidelines_version', models.PositiveIntegerField(default=0, help_text='Of the newest guidelines; 0 where none were written')),
+                ('consent_version', models.PositiveIntegerField(default=0, help_text='Of the newest consent text; 0 where none was written')),
                 ('progress', models.JSONField(blank=True, default=dict, help_text="Totals over the project's tasks, counted each minute; see TaskProgress")),
                 ('paused', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

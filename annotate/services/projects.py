@@ -47,10 +47,14 @@ def publish_text(project: Project, kind: str, text: str, *, by: User | None) -> 
     newest = project.text(kind)
     if newest and newest.text == text:
         return newest
+    version = newest.version + 1 if newest else 1
+    column = f"{kind}_version"
+    Project.objects.filter(pk=project.pk).update(**{column: version})
+    setattr(project, column, version)
     published = ProjectText.objects.create(
         project=project,
         kind=kind,
-        version=project.text_version(kind) + 1,
+        version=version,
         text=text,
         html=render_markdown(text),
         created_by=by,
