@@ -10,7 +10,7 @@ DEMO_HOME := $(CURDIR)/var/demo
 SERVICES_DATABASE_URL ?= postgresql://postgres@127.0.0.1:5432/postgres
 SERVICES_BROKER_URL ?= redis://127.0.0.1:6379/0
 
-.PHONY: help demo demo-reset setup run test check lint format types contracts test-services
+.PHONY: help demo demo-reset setup run test check lint format messages types contracts test-services
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,14 @@ format: $(VENV)/installed-dev  ## put code and templates into shape
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	-$(BIN)/djade $$(git ls-files '*.html')
+
+messages: $(VENV)/installed  ## collect the interface's texts for translation, compile the translations
+	@command -v xgettext >/dev/null && command -v msgmerge >/dev/null && command -v msgfmt >/dev/null || \
+	  { echo 'make messages needs GNU gettext, such as from: apt-get install gettext'; exit 1; }
+	$(BIN)/python manage.py makemessages --all --add-location file --no-obsolete \
+	  --ignore 'var/*' --ignore 'tests/*' --ignore 'docs/*' --ignore 'benchmarks/*'
+	@for po in locale/*/LC_MESSAGES/django.po; do \
+	  echo "$$po"; msgfmt --check-format --statistics -o "$${po%.po}.mo" "$$po" || exit 1; done
 
 types: $(VENV)/installed-dev  ## mypy, strict
 	$(BIN)/mypy annotate rewards training prefloop

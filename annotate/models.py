@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Least
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 SPLITS = ("train", "validation", "test")
 
@@ -30,6 +34,11 @@ def split_of(prompt_hash: str) -> str:
     """Train 80 %, validation 10 %, test 10 %: fixed by the prompt alone, so it never moves."""
     tenth = int(prompt_hash[:8], 16) % 10
     return "test" if tenth == 0 else "validation" if tenth == 1 else "train"
+
+
+def base_language(tag: str) -> str:
+    """The language that a tag names, without its region: "de" of "de-AT"."""
+    return tag.replace("_", "-").split("-")[0].lower()
 
 
 class User(AbstractUser):
@@ -59,6 +68,16 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         return self.filter(
             memberships__user=user,
             memberships__role=Membership.Role.ADMIN,
+            memberships__state=Membership.State.ACTIVE,
+        ).distinct()
+
+    def reviewed_by(self, user: User) -> ProjectQuerySet:
+        """Projects in which the person reviews what people said: as a reviewer or as an admin."""
+        if user.is_superuser:
+            return self
+        return self.filter(
+            memberships__user=user,
+            memberships__role__in=Membership.MAY_REVIEW,
             memberships__state=Membership.State.ACTIVE,
         ).distinct()
 
@@ -185,17 +204,18 @@ class Membership(models.Model):
     """What a person is in one project. Rankings belong to it, and outlive the account."""
 
     class Role(models.TextChoices):
-        ANNOTATOR = "annotator"
-        REVIEWER = "reviewer"
-        ADMIN = "admin"
+        ANNOTATOR = "annotator", _("Annotator")
+        REVIEWER = "reviewer", _("Reviewer")
+        ADMIN = "admin", _("Admin")
 
     class State(models.TextChoices):
-        ACTIVE = "active"
-        PAUSED = "paused"
-        EXCLUDED = "excluded"
-        LEFT = "left"
+        ACTIVE = "active", _("Active")
+        PAUSED = "paused", _("Paused")
+        EXCLUDED = "excluded", _("Excluded")
+        LEFT = "left", pgettext_lazy("went away", "Left")
 
     MAY_ENTER = (State.ACTIVE, State.PAUSED)
+    MAY_REVIEW = (Role.REVIEWER, Role.ADMIN)
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(
@@ -242,6 +262,17 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return self.pseudonym
+
+    @property
+    def reads(self) -> set[str]:
+        """The languages of tasks for this person, "" where none is known; empty means all."""
+        return {"", *map(base_language, self.languages)} if self.languages else set()
+
+    def takes(self, language: str, categories: str) -> bool:
+        """Whether a task suits: it is in a language he reads, and shows nothing he opted out of."""
+        return (not self.reads or language in self.reads) and not any(
+            f"|{category}|" in categories for category in self.category_opt_outs
+        )
 
 
 class InviteQuerySet(models.QuerySet["Invite"]):
@@ -351,21 +382,85 @@ class Response(models.Model):
         return self.text[:80]
 
 
+# The queue: what volunteers are asked one after the other. A task with a key, to compare rankings
+# with, and the mirror of one that a person has judged come among these on occasion, so they must
+# not lie in the way. SQLite uses an index with a condition only where it finds the same terms.
+QUEUED = Q(state="open", gold_ranks__isnull=True, mirror_of__isnull=True)
+FRESH = QUEUED & Q(n_done=0)
+BEGUN = QUEUED & Q(n_done__gt=0)
+KEYED = Q(gold_ranks__isnull=False)
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def with_free_slots(self) -> TaskQuerySet:
         return self.filter(state=Task.State.OPEN, n_done__lt=F("need") - F("n_live"))
 
-    def for_member(self, member: Membership) -> TaskQuerySet:
-        """Free tasks of the project that this annotator has neither judged nor skipped."""
+    def fresh(self) -> TaskQuerySet:
+        """The part of the queue that nobody has judged, most urgent first."""
+        return self.filter(FRESH).with_free_slots().order_by("-priority", "id")
+
+    def begun(self) -> TaskQuerySet:
+        """The part of the queue where somebody has judged and another is wanted."""
+        return self.filter(BEGUN).with_free_slots().order_by("-priority", "id")
+
+    def keyed(self, project: Project, kind: str) -> TaskQuerySet:
+        """The project's gold or training tasks, most urgent first."""
+        return self.filter(KEYED, project=project, kind=kind).order_by("-priority", "id")
+
+    def open_to(self, member: Membership, among: Collection[int] | None = None) -> TaskQuerySet:
+        """Without what the person has judged, skipped or written himself, or is for another.
+
+        `among` are ids of tasks; with it, no more rows are read however many he has judged.
+        """
         seen = Assignment.objects.filter(
             task=models.OuterRef("pk"), annotator=member, state__in=Assignment.TAKEN
         )
         own = TaskResponse.objects.filter(task=models.OuterRef("pk"), response__author=member)
-        free = self.filter(project=member.project).with_free_slots()
-        free = free.filter(Q(reserved_for=None) | Q(reserved_for=member))
-        if member.languages:
-            free = free.filter(Q(prompt__language="") | Q(prompt__language__in=member.languages))
-        return free.exclude(models.Exists(seen)).exclude(models.Exists(own))
+        tasks = self
+        if among is not None:
+            tasks, seen, own = (
+                tasks.filter(pk__in=among),
+                seen.filter(task__in=among),
+                own.filter(task__in=among),
+            )
+        return tasks.filter(
+            Q(reserved_for=None) | Q(reserved_for=member),
+            ~models.Exists(seen),
+            ~models.Exists(own),
+        )
+
+    def steps(self, column: str) -> Iterator[str]:
+        """The column's different values in order, each found by one step in an index."""
+        values = self.order_by(column).values_list(column, flat=True)
+        value = values.first()
+        while value is not None:
+            yield value
+            value = values.filter(**{f"{column}__gt": value}).first()
+
+    def totals(self) -> dict[str, int]:
+        """Sums over the tasks that ask for judgements; those that examine people ask for none.
+
+        A late judgement beyond what a task needs is not counted, so `given` never exceeds `wanted`.
+        """
+        examining = (Task.Kind.GOLD, Task.Kind.TRAINING, Task.Kind.REPEAT)
+        asking = self.exclude(state=Task.State.CLOSED).exclude(kind__in=examining)
+        return asking.aggregate(
+            tasks=models.Count("pk"),
+            tasks_done=models.Count("pk", filter=Q(state=Task.State.DONE)),
+            wanted=models.Sum("need", default=0),
+            given=models.Sum(
+                Least("n_done", "need", output_field=models.IntegerField()), default=0
+            ),
+            live=models.Sum("n_live", default=0),
+        )
+
+    def reviewable(self) -> TaskQuerySet:
+        """Tasks whose rankings a reviewer may look at and decide about.
+
+        Not those that are still open, since who reads what others said of them could be asked for
+        a judgement of his own; nor those that examine people or compare policies.
+        """
+        return self.filter(kind__in=Task.REVIEWED).exclude(state=Task.State.OPEN)
 
 
 class Task(models.Model):
@@ -379,6 +474,9 @@ class Task(models.Model):
         TRAINING = "training"
         EVALUATION = "evaluation"
         IMPORT = "import"
+
+    # Models learn from these; the others examine people or compare policies.
+    REVIEWED = (Kind.NORMAL, Kind.AUDIT, Kind.IMPORT)
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -405,7 +503,9 @@ class Task(models.Model):
     proposed_by = models.JSONField(
         default=dict, blank=True, help_text="Ids of the policy and reward model that proposed it"
     )
-    language = models.CharField(max_length=16, blank=True, help_text="The prompt's language")
+    language = models.CharField(
+        max_length=16, blank=True, help_text="The prompt's language, without its region"
+    )
     categories = models.CharField(
         max_length=300,
         blank=True,
@@ -439,9 +539,25 @@ class Task(models.Model):
             models.CheckConstraint(condition=Q(need__gte=1), name="task_needs_somebody"),
         ]
         indexes = [
+            # Whoever looks for the next task reads the front of these, most urgent first; the
+            # second pair serves who can be given nothing that stands there.
             models.Index(
-                fields=["project", "-priority", "id"], condition=Q(state="open"), name="open_tasks"
+                fields=["project", "-priority", "id"], condition=FRESH, name="fresh_tasks"
             ),
+            models.Index(
+                fields=["project", "-priority", "id"], condition=BEGUN, name="begun_tasks"
+            ),
+            models.Index(
+                fields=["project", "language", "categories", "-priority", "id"],
+                condition=FRESH,
+                name="fresh_tasks_by_content",
+            ),
+            models.Index(
+                fields=["project", "language", "categories", "-priority", "id"],
+                condition=BEGUN,
+                name="begun_tasks_by_content",
+            ),
+            models.Index(fields=["project", "kind"], condition=KEYED, name="keyed_tasks"),
             models.Index(
                 fields=["project", "agreement", "id"],
                 condition=Q(agreement__isnull=False),
@@ -478,13 +594,13 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def overdue(self) -> AssignmentQuerySet:
         return self.leased().filter(lease_expires_at__lt=timezone.now())
 
-    def expire_overdue(self) -> int:
+    def expire_overdue(self, limit: int | None = None) -> int:
         """Free the slots of leases that ran out, one transaction a row; returns how many.
 
         Many rows in one transaction would lock tasks in an order of their own and deadlock with
         people who submit meanwhile.
         """
-        overdue = self.overdue().order_by("task_id")
+        overdue = self.overdue().order_by("lease_expires_at")[:limit]
         return sum(row.free_slot(Assignment.State.EXPIRED) for row in overdue)
 
 
@@ -551,9 +667,13 @@ class Assignment(models.Model):
 
         As everywhere, the task's row is locked first and the assignment changed second.
         """
-        Task.objects.select_for_update().get(pk=self.task_id)
+        expires = state == self.State.EXPIRED
+        # Who frees what ran out does not wait: somebody else is doing it, or the person is back.
+        locked = Task.objects.select_for_update(skip_locked=expires).filter(pk=self.task_id)
+        if locked.first() is None:
+            return False
         mine = Assignment.objects.leased().filter(pk=self.pk)
-        if state == self.State.EXPIRED:  # a heartbeat may have come meanwhile
+        if expires:  # a heartbeat may have come meanwhile
             mine = mine.overdue()
         freed = mine.update(state=state, lease_expires_at=None, **fields)
         if freed:
@@ -659,6 +779,16 @@ class Demonstration(models.Model):
         return self.text[:80]
 
 
+class AdjudicationQuerySet(models.QuerySet["Adjudication"]):
+    def current(self) -> AdjudicationQuerySet:
+        return self.filter(is_current=True)
+
+    def ranking(self) -> AdjudicationQuerySet:
+        """The decisions that stand, give a ranking, and are of reviewers who are not excluded."""
+        excluded = Exclusion.objects.filter(lifted_at=None, membership=models.OuterRef("reviewer"))
+        return self.current().filter(~models.Exists(excluded), ranks__isnull=False)
+
+
 class Adjudication(models.Model):
     """What a reviewer decided about a task on which people disagree. A new decision is a new row.
 
@@ -689,6 +819,8 @@ class Adjudication(models.Model):
     note = models.TextField(blank=True)
     is_current = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = AdjudicationQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -23,7 +23,7 @@ TAGS = {
     *("ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
-ATTRIBUTES = {"a": {"href"}, "ol": {"start"}}
+ATTRIBUTES = {"a": {"href"}, "ol": {"start"}, "table": {"tabindex"}}
 
 # Characters that hide or reorder what stands beside them: control characters, embeddings,
 # overrides and isolates, zero-width spaces, tags. Left alone are tab and line feed, and the marks
@@ -40,7 +40,10 @@ def show_hidden(text: str) -> str:
 
 
 class _Renderer(RendererHTML):
-    """Images become words, links show where they lead, code says which language it is in."""
+    """Images become words, links show where they lead, code says which language it is in.
+
+    A table can be reached by the keyboard.
+    """
 
     def image(self, tokens: Sequence[Token], idx: int, options: object, env: object) -> str:
         token = tokens[idx]
@@ -51,6 +54,9 @@ class _Renderer(RendererHTML):
         if opening.markup == "autolink":  # the text is the address
             return "</a>"
         return f"</a> ({html.escape(_shown(opening.attrGet('href')))})"
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options: object, env: object) -> str:
+        return '<table tabindex="0">\n'  # it may scroll, and the keyboard must get there too
 
     def fence(self, tokens: Sequence[Token], idx: int, options: object, env: object) -> str:
         token = tokens[idx]

@@ -28,6 +28,11 @@ def administered(request: SignedInRequest, slug: str) -> Project:
     return get_object_or_404(Project.objects.run_by(request.user), slug=slug)
 
 
+def reviewed(request: SignedInRequest, slug: str) -> Project:
+    """The project, if the person reviews what people say in it; otherwise nobody learns of it."""
+    return get_object_or_404(Project.objects.reviewed_by(request.user), slug=slug)
+
+
 def page_of(request: HttpRequest, rows: QuerySet[Any] | list[Any], n: int = 100) -> Page:
     """The page of `n` rows that the address names as `page`; the nearest there is, or the first."""
     return Paginator(rows, n).get_page(request.GET.get("page"))

@@ -33,3 +33,10 @@ def display_order(response_ids: Sequence[int], seed: int, n_earlier: int) -> lis
 def audit_draw(project_slug: str, prompt_hash: str) -> float:
     """A number in [0, 1) fixed by project and prompt: below the audit share, two people judge."""
     return seed_from("audit", project_slug, prompt_hash) / 2**62
+
+
+def check_draw(what: str, project_slug: str, pseudonym: str, n: int) -> float:
+    """A number in [0, 1) fixed by the person and how many tasks he has had: below the project's
+    rate for `what`, his next one is of that kind.
+    """
+    return seed_from(what, project_slug, pseudonym, str(n)) / 2**62

@@ -1,6 +1,18 @@
 from django.urls import path
 
-from annotate.views import home, me, people, rank
+from annotate.views import (
+    audit,
+    gold,
+    home,
+    me,
+    people,
+    projects,
+    queue,
+    rank,
+    review,
+    settings,
+    upload,
+)
 
 app_name = "annotate"
 urlpatterns = [
@@ -8,14 +20,46 @@ urlpatterns = [
     path("p/<slug:slug>/rank/", rank.rank, name="rank"),
     path("p/<slug:slug>/consent/", home.consent, name="consent"),
     path("p/<slug:slug>/guidelines/", home.guidelines, name="guidelines"),
+    path(
+        "p/<slug:slug>/guidelines/<int:number>/", home.guidelines_version, name="guidelines_version"
+    ),
     path("p/<slug:slug>/me/", me.me, name="me"),
+    path("p/<slug:slug>/me/rankings/", me.my_rankings, name="my_rankings"),
+    path("p/<slug:slug>/me/settings/", settings.settings, name="my_settings"),
+    path("p/<slug:slug>/me/data/", settings.data, name="my_data"),
+    path("p/<slug:slug>/me/leave/", settings.leave, name="leave"),
+    path("p/<slug:slug>/me/erase/", settings.erase, name="erase"),
+    path("p/<slug:slug>/me/rejoin/", settings.rejoin, name="rejoin"),
     path("p/<slug:slug>/people/", people.people, name="people"),
     path("p/<slug:slug>/people/<int:member_id>/", people.person, name="person"),
     path("p/<slug:slug>/people/invites/<int:invite_id>/revoke/", people.revoke, name="revoke"),
+    path("p/<slug:slug>/log/", audit.log, name="log"),
+    path("p/<slug:slug>/review/", review.queue, name="review"),
+    path("p/<slug:slug>/review/gaps/", review.gaps, name="review_gaps"),
+    path("p/<slug:slug>/review/<int:task_id>/", review.show, name="review_task"),
+    path("p/<slug:slug>/review/<int:task_id>/ask/", review.ask_again, name="review_ask"),
+    path("projects/new/", projects.new, name="project_new"),
+    path("p/<slug:slug>/settings/", projects.settings, name="settings"),
+    path("p/<slug:slug>/settings/pause/", projects.pause, name="pause"),
+    path("p/<slug:slug>/settings/texts/<slug:kind>/", projects.text, name="text"),
+    path("p/<slug:slug>/tasks/", queue.queue, name="queue"),
+    path("p/<slug:slug>/tasks/open/", queue.open_tasks, name="open_tasks"),
+    path("p/<slug:slug>/tasks/batch/", queue.change_batch, name="batch"),
+    path("p/<slug:slug>/tasks/<int:task_id>/close/", queue.close_task, name="close_task"),
+    path("p/<slug:slug>/gold/", gold.gold, name="gold"),
+    path("p/<slug:slug>/gold/prompts/<int:prompt_id>/", gold.gold_new, name="gold_new"),
+    path("p/<slug:slug>/upload/", upload.upload, name="upload"),
+    path("p/<slug:slug>/upload/<slug:upload_token>/", upload.preview, name="upload_preview"),
+    path("p/<slug:slug>/upload/<slug:upload_token>/again/", upload.look_again, name="upload_again"),
+    path("p/<slug:slug>/upload/<slug:upload_token>/store/", upload.confirm, name="upload_confirm"),
+    path("p/<slug:slug>/upload/<slug:upload_token>/cancel/", upload.cancel, name="upload_cancel"),
     path("a/<int:assignment_id>/", rank.show, name="assignment"),
     path("a/<int:assignment_id>/draft/", rank.save_draft, name="draft"),
     path("a/<int:assignment_id>/alive/", rank.keep_alive, name="alive"),
     path("a/<int:assignment_id>/submit/", rank.submit, name="submit"),
     path("a/<int:assignment_id>/skip/", rank.skip, name="skip"),
+    path("a/<int:assignment_id>/edit/", rank.begin_edit, name="edit"),
+    path("a/<int:assignment_id>/release/", rank.release, name="release"),
+    path("a/<int:assignment_id>/opt-out/", rank.no_more, name="opt_out"),
     path("a/<int:assignment_id>/undo/", rank.undo, name="undo"),
 ]

@@ -158,6 +158,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -209,7 +210,7 @@ if not INSECURE_HTTP:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     if flag("BEHIND_TLS_PROXY", False):
@@ -230,7 +231,14 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# The browser asks for a language; a person's own choice is kept in a cookie, signed in or not.
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "German"), ("ar", "Arabic")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["prefloop.formats"]
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
@@ -283,6 +291,8 @@ CELERY_BEAT_SCHEDULE = {
     for name, task in {
         "sweep-runs": "rewards.tasks.sweep_runs",
         "expire-leases": "annotate.tasks.expire_leases",
+        "count-progress": "annotate.tasks.count_progress",
+        "sweep-uploads": "annotate.tasks.sweep_uploads",
         "advance-cycles": "training.tasks.advance_cycles",
         "refresh-projects": "training.tasks.refresh_projects",
     }.items()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from django.utils.translation import gettext
+from django.utils.formats import get_format
+from django.utils.translation import get_language_bidi, gettext
 
 WIDTH = 360
 PLOT_HEIGHT = 150  # of a line chart, between its axes
@@ -57,7 +58,7 @@ class Interval:
 class LineChart:
     title: str
     series: Sequence[Series]
-    x_label: str = "step"
+    x_label: str = field(default_factory=lambda: gettext("step"))
     references: Sequence[Reference] = ()
     percent: bool = False
 
@@ -79,9 +80,17 @@ def at(value: float) -> str:
     return f"{value:.1f}"
 
 
-def minus(text: str) -> str:
-    """With the true minus sign, which is as wide as the digits."""
-    return text.replace("-", "−")
+def local(text: str) -> str:
+    """A number as the page's language writes it, its minus sign as wide as a digit.
+
+    Where words run from right to left, a mark keeps the sign on the left of its number.
+    """
+    marks = {
+        ",": get_format("THOUSAND_SEPARATOR"),
+        ".": get_format("DECIMAL_SEPARATOR"),
+        "-": "\u200e−" if get_language_bidi() else "−",
+    }
+    return text.translate(str.maketrans(marks))
 
 
 def nice_step(span: float, most: int) -> float:
@@ -122,9 +131,9 @@ def written(values: Sequence[float], percent: bool = False) -> list[str]:
     if not percent and largest >= 10_000:
         scale, unit = (1e-6, "M") if largest >= 1e6 else (1e-3, "k")
     elif not percent and 0 < largest < 1e-3:
-        return [minus(f"{value:.0e}").replace("e−0", "e−") if value else "0" for value in values]
+        return [local(f"{value:.0e}".replace("e-0", "e-")) if value else "0" for value in values]
     decimals = max(0, -math.floor(math.log10(step * scale) + 1e-9))
-    names = (minus(f"{value * scale + 0.0:.{decimals}f}") for value in values)
+    names = (local(f"{value * scale + 0.0:.{decimals}f}") for value in values)
     return [
         name + unit if value or percent else name for name, value in zip(names, values, strict=True)
     ]
@@ -135,10 +144,10 @@ def readable(value: float | None, percent: bool = False) -> str:
     if not finite(value):
         return "–"
     if percent:
-        return minus(f"{value * 100:.1f} %")
+        return local(f"{value * 100:.1f} %")
     if value == int(value) and abs(value) < 1e9 or abs(value) >= 100:
-        return minus(f"{value:,.0f}")
-    return minus(f"{value:.3g}")
+        return local(f"{value:,.0f}")
+    return local(f"{value:.3g}")
 
 
 def thinned(
@@ -279,12 +288,16 @@ def described(series: Series, chart: LineChart) -> str:
     def number(y: float) -> str:
         return readable(y, chart.percent)
 
+    named = {"line": series.label, "x_label": chart.x_label}
+    begins = {"first": number(first), "first_x": readable(first_x)}
     if len(known) == 1:
-        return f"{series.label}: {number(first)} at {chart.x_label} {readable(first_x)}"
-    return (
-        f"{series.label}: from {number(first)} at {chart.x_label} {readable(first_x)} to "
-        f"{number(last)} at {readable(last_x)}, between {number(lowest)} and {number(highest)}"
-    )
+        return gettext("%(line)s: %(first)s at %(x_label)s %(first_x)s") % (named | begins)
+    ends = {"last": number(last), "last_x": readable(last_x)}
+    extremes = {"lowest": number(lowest), "highest": number(highest)}
+    return gettext(
+        "%(line)s: from %(first)s at %(x_label)s %(first_x)s to %(last)s at %(last_x)s, "
+        "between %(lowest)s and %(highest)s"
+    ) % (named | begins | ends | extremes)
 
 
 def table(chart: LineChart) -> dict[str, Any]:
@@ -338,8 +351,12 @@ def draw_intervals(chart: IntervalChart) -> dict[str, Any]:
 
 
 def draw_interval(one: Interval, to_x: Scale, y: float, percent: bool) -> dict[str, str]:
-    """A row's words and, where it was measured, its dot at height `y` and its whisker."""
+    """A row's words and, where it was measured, its dot at height `y` and its whisker.
+
+    No line of the chart goes through the words: from `words_y` on they stand on a ground of theirs.
+    """
     row = {"label": one.label, "text": in_words(one, percent), "text_y": at(y - 13), "y": at(y)}
+    row["words_y"] = at(y - 25)
     if finite(one.value):
         row["x"] = at(to_x(one.value))
         if finite(one.low) and finite(one.high):
@@ -394,9 +411,10 @@ def interval_words(one: Interval, percent: bool = False) -> str:
     words = []
     if finite(one.low) and finite(one.high):
         low, high = (_in_figures(end, one, percent) for end in (one.low, one.high))
-        words.append(f"[{low}, {high}]".replace(" %", ""))
+        interval = gettext("[%(low)s, %(high)s]") % {"low": low, "high": high}
+        words.append(interval.replace(" %", ""))
     if one.n is not None:
-        words.append(f"n = {one.n:,}")
+        words.append(f"n = {local(f'{one.n:,}')}")
     return ", ".join(words)
 
 
@@ -406,4 +424,4 @@ def _in_figures(number: float, one: Interval, percent: bool) -> str:
     if percent or width <= 0:
         return readable(number, percent)
     decimals = max(0, 1 - math.floor(math.log10(width)))
-    return minus(f"{number + 0.0:,.{decimals}f}")
+    return local(f"{number + 0.0:,.{decimals}f}")

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
+
 from rewards.charts import LineChart, Reference, Series
 
 Row = tuple[int, Mapping[str, float | None]]
@@ -10,7 +13,10 @@ Row = tuple[int, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: its title and the metrics in it, each with the word at its line's end."""
+    """One chart: its title and the metrics in it, each with the word at its line's end.
+
+    Both are in English here, and are translated when the chart is made.
+    """
 
     title: str
     metrics: Mapping[str, str]
@@ -19,25 +25,27 @@ class Panel:
 
 # What tells at a glance how a run goes.
 FIRST = (
-    Panel("Loss, nats a pair", {"train_loss": "training", "validation_loss": "held out"}),
-    Panel("Accuracy on held-out prompts", {"validation_accuracy": "accuracy"}, percent=True),
-    Panel("Reward of a response", {"score": "score", "reward": "after KL"}),
-    Panel("Reward on held-out prompts", {"heldout_score": "score"}),
-    Panel("KL, nats a response", {"kl_reference": "to reference", "kl_parent": "to parent"}),
-    Panel("Response length, tokens", {"length": "sampled", "heldout_length": "held out"}),
-    Panel("Entropy, nats a token", {"entropy": "entropy"}),
-    Panel("Explained variance of the value", {"explained_variance": "explained variance"}),
+    Panel(_("Loss, nats a pair"), {"train_loss": _("training"), "validation_loss": _("held out")}),
+    Panel(_("Accuracy on held-out prompts"), {"validation_accuracy": _("accuracy")}, percent=True),
+    Panel(_("Reward of a response"), {"score": _("score"), "reward": _("after KL")}),
+    Panel(_("Reward on held-out prompts"), {"heldout_score": _("score")}),
+    Panel(
+        _("KL, nats a response"), {"kl_reference": _("to reference"), "kl_parent": _("to parent")}
+    ),
+    Panel(_("Response length, tokens"), {"length": _("sampled"), "heldout_length": _("held out")}),
+    Panel(_("Entropy, nats a token"), {"entropy": _("entropy")}),
+    Panel(_("Explained variance of the value"), {"explained_variance": _("explained variance")}),
 )
 MORE = (
-    Panel("Responses that end by themselves", {"eos_rate": "end rate"}, percent=True),
-    Panel("Distinct bigrams", {"distinct_2": "distinct bigrams"}, percent=True),
-    Panel("Correlation of length and score", {"length_score_correlation": "correlation"}),
-    Panel("Clipped ratios", {"clip_fraction": "clipped"}, percent=True),
-    Panel("KL of an update, nats a token", {"approx_kl": "KL"}),
-    Panel("KL coefficient", {"kl_coef": "coefficient"}),
-    Panel("Value loss", {"value_loss": "loss"}),
-    Panel("Gradient norm", {"policy_grad_norm": "policy", "value_grad_norm": "value"}),
-    Panel("Learning rate", {"learning_rate": "learning rate"}),
+    Panel(_("Responses that end by themselves"), {"eos_rate": _("end rate")}, percent=True),
+    Panel(_("Distinct bigrams"), {"distinct_2": _("distinct bigrams")}, percent=True),
+    Panel(_("Correlation of length and score"), {"length_score_correlation": _("correlation")}),
+    Panel(_("Clipped ratios"), {"clip_fraction": _("clipped")}, percent=True),
+    Panel(_("KL of an update, nats a token"), {"approx_kl": _("KL")}),
+    Panel(_("KL coefficient"), {"kl_coef": _("coefficient")}),
+    Panel(_("Value loss"), {"value_loss": _("loss")}),
+    Panel(_("Gradient norm"), {"policy_grad_norm": _("policy"), "value_grad_norm": _("value")}),
+    Panel(_("Learning rate"), {"learning_rate": _("learning rate")}),
 )
 # Told by other figures already.
 LEFT_OUT = {"iteration", "seconds", "heldout_kl", "kl_reference_k3", "policy_steps"}
@@ -69,8 +77,8 @@ def curves(rows: Sequence[Row], references: Mapping[str, Reference] | None = Non
 
 def chart(panel: Panel, rows: Sequence[Row], references: Mapping[str, Reference]) -> LineChart:
     series = [
-        Series(label, [(step, values[name]) for step, values in rows if name in values])
+        Series(gettext(label), [(step, values[name]) for step, values in rows if name in values])
         for name, label in panel.metrics.items()
     ]
     marks = [references[name] for name in panel.metrics if name in references]
-    return LineChart(panel.title, series, references=marks, percent=panel.percent)
+    return LineChart(gettext(panel.title), series, references=marks, percent=panel.percent)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from django import forms
+from django.db.models import Model
 from django.http import QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotate.formats import WRITABLE
 from annotate.formats.trl import Ties
 from annotate.models import Project
 from rewards.ml.fit_config import FitConfig
-from rewards.models import GateSetting
+from rewards.models import GateSetting, Snapshot
 from rewards.services.gates import check_thresholds
 
 FORMAT_NAMES = {
@@ -68,6 +70,11 @@ class ExportForm(forms.Form):
     )
 
 
+class SnapshotField(forms.ModelChoiceField):
+    def label_from_instance(self, snapshot: Model) -> str:
+        return gettext("Snapshot %(n)s") % {"n": cast(Snapshot, snapshot).number}
+
+
 class TrainForm(forms.Form):
     """What a reward model is fitted to, on what, and how; at first as the last one was."""
 
@@ -89,7 +96,7 @@ class TrainForm(forms.Form):
         self.last_config = last.config if last else {}
         settings = vars(FitConfig(**self.last_config))
         super().__init__(data, initial={name: settings[name] for name in self.base_fields})
-        self.fields["snapshot"] = forms.ModelChoiceField(
+        self.fields["snapshot"] = SnapshotField(
             project.snapshots.all(), label=_("Snapshot"), empty_label=None
         )
         self.fields["base"] = forms.ChoiceField(

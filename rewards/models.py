@@ -17,6 +17,8 @@ from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from annotate.models import Project, Ranking, User
 from rewards.signals import runs_ended
@@ -56,11 +58,11 @@ class Run(models.Model):
     """One piece of background work: training, sampling or evaluation."""
 
     class State(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
-        CANCELLED = "cancelled"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
 
     FINISHED = (State.DONE, State.FAILED, State.CANCELLED)
 
@@ -218,6 +220,12 @@ class Snapshot(models.Model):
     def path(self) -> Path:
         return Path(settings.ARTEFACT_ROOT) / self.folder
 
+    @property
+    def adjudication_ids(self) -> list[int]:
+        """The reviewers' decisions that it holds in the place of rankings, in their order."""
+        ids: list[int] = self.filters.get("adjudications", [])
+        return ids
+
 
 class GateSetting(models.Model):
     """The thresholds in force are the newest row; the older rows are their history."""
@@ -285,12 +293,12 @@ class RewardModelVersion(models.Model):
     """A LoRA adapter and a head on a base model, fitted to the judgements of one snapshot."""
 
     class Status(models.TextChoices):
-        TRAINING = "training"
-        CANDIDATE = "candidate", "candidate (gate not judged)"
-        ACCEPTED = "accepted"
-        SHADOW = "shadow", "shadow (metrics only)"
-        REJECTED = "rejected"
-        FAILED = "failed"
+        TRAINING = "training", pgettext_lazy("state of a model", "Training")
+        CANDIDATE = "candidate", _("candidate (gate not judged)")
+        ACCEPTED = "accepted", _("Accepted")
+        SHADOW = "shadow", _("shadow (metrics only)")
+        REJECTED = "rejected", _("Rejected")
+        FAILED = "failed", _("Failed")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="reward_models")
     number = models.PositiveIntegerField()

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from rewards.charts import local
 from rewards.ml.agreement import MIN_PROMPTS
 
 Figures = Mapping[str, Any]
@@ -70,8 +71,12 @@ def forecast_in_words(figures: Figures) -> str:
         return ""
     return _(
         "About %(low)d to %(high)d more prompts judged by two people until it is known to "
-        "within %(width).2f."
-    ) % {"low": coming["low"], "high": coming["high"], "width": coming["half_width"]}
+        "within %(width)s."
+    ) % {
+        "low": coming["low"],
+        "high": coming["high"],
+        "width": local(f"{coming['half_width']:.2f}"),
+    }
 
 
 def left_out_in_words(figures: Figures) -> str:
@@ -79,10 +84,8 @@ def left_out_in_words(figures: Figures) -> str:
     found: Mapping[str, Any] | None = figures["leave_one_out"]
     if not found:
         return ""
-    return (
-        _(
-            "Without one person it would lie between %(low).2f (without %(low_without)s) and "
-            "%(high).2f (without %(high_without)s)."
-        )
-        % found
-    )
+    ends = {end: local(f"{found[end]:.2f}") for end in ("low", "high")}
+    return _(
+        "Without one person it would lie between %(low)s (without %(low_without)s) and "
+        "%(high)s (without %(high_without)s)."
+    ) % {**found, **ends}

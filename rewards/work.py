@@ -17,12 +17,17 @@ from rewards.ml.pairs import RankedPrompt, read_snapshot
 from rewards.ml.progress import OnProgress, Progress
 from rewards.ml.version import code_version
 from rewards.models import RewardModelVersion, Run, Snapshot
+from rewards.second_opinions import ask_where_contradicted
 
 if TYPE_CHECKING:
     from rewards.ml.reward_model import RewardModel
 
 # Prompts with a judged pair: to learn from, to stop by, and for an interval of the accuracy.
 AT_LEAST = {"train": 10, "validation": 2, "test": 2}
+# Training prompts that are scored to see where the model contradicts people, and how many of the
+# contradictions are kept. Reading so many costs less than an epoch.
+SCORED_PROMPTS = 2000
+KEPT_CONTRADICTIONS = 200
 
 Status = RewardModelVersion.Status
 
@@ -34,6 +39,7 @@ class TooLittleData(Exception):
 def fit_reward_model(run: Run, report: OnProgress) -> dict[str, Any]:
     """Fit, measure and publish the reward model of the run, and make it a candidate.
 
+    Another person is asked where the model is sure that the only one who judged was wrong.
     Raises TooLittleData, and ArtefactError where the snapshot or the base has been altered, or
     another model lies where this one belongs, as after a database was put back from a backup.
     """
@@ -44,7 +50,7 @@ def fit_reward_model(run: Run, report: OnProgress) -> dict[str, Any]:
         report(Progress(0, 0, f"reading {version.snapshot}"))
         _fit(version, target, report)
     manifest = verify(target)
-    found = dict(manifest.facts)
+    found: dict[str, Any] = dict(manifest.facts)
     if (found["run"], found["snapshot"]) != (run.pk, version.snapshot.digest):
         raise ArtefactError(f"{target} is the reward model of another run or snapshot")
     with run.fenced():
@@ -56,6 +62,10 @@ def fit_reward_model(run: Run, report: OnProgress) -> dict[str, Any]:
             digest=manifest.digest(),
             metrics=found["metrics"],
             status=Status.CANDIDATE,
+        )
+        contradicted = found.pop("contradicted")
+        found["second_opinions"] = ask_where_contradicted(
+            version, contradicted["pairs"], contradicted["n_scored"]
         )
     return found
 
@@ -84,6 +94,7 @@ def _fit(version: RewardModelVersion, target: Path, report: OnProgress) -> None:
         "config": asdict(config),
         "code_version": code_version(),
         "metrics": fitted.metrics | _against_former(version, fitted.model, test, config.seed),
+        "contradicted": _contradicted(fitted.model, examples, config.seed),
     }
     publish(fitted.model.save, target, facts)
 
@@ -103,6 +114,20 @@ def _examples(snapshot: Snapshot) -> list[RankedPrompt]:
             "Let people rank more prompts, then freeze again."
         )
     return examples
+
+
+def _contradicted(
+    model: "RewardModel", examples: Sequence[RankedPrompt], seed: int
+) -> dict[str, Any]:
+    """Where the model contradicts the one person who judged a training prompt."""
+    from rewards.ml.contradictions import contradictions, judged_once
+    from rewards.ml.fit import score_judged
+
+    train = [example for example in examples if example.split == "train"]
+    once = judged_once(train, SCORED_PROMPTS, seed)
+    found = contradictions(score_judged(model, once), model.normalisation.temperature)
+    pairs = [asdict(one) for one in found[:KEPT_CONTRADICTIONS]]
+    return {"n_scored": len(once), "pairs": pairs}
 
 
 def _against_former(

@@ -14,6 +14,7 @@ from django.utils import timezone
 from annotate.models import Exclusion, Membership, Project, User
 from annotate.services.assignments import claim
 from annotate.services.people import create_invite
+from annotate.services.uploads import keep, look
 from rewards.models import AgreementReport, GateSetting, Run, RunMetric
 from rewards.services.gates import judge_agreement, judge_reward_model
 from rewards.services.reward_models import request_reward_model
@@ -36,6 +37,7 @@ def known(
     admin = project.memberships.get(user=root)
     for member in (ada_member, admin):
         make.make_ranking(member, task=make.make_task(project, kind="audit"))
+    judged = project.tasks.order_by("pk")[0]
     snapshot = freeze(project)
     gate = judge_agreement(project, snapshot.agreement)
     version = request_reward_model(snapshot, "org/base")
@@ -53,10 +55,17 @@ def known(
     make.make_task(project)
     lease = claim(admin)
     assert lease is not None and gate.pk is not None
+    upload = keep(project, root, [b'{"prompt": "Why?"}'], "prompts.jsonl")
+    look(project, upload)
     return {
         "slug": project.slug,
         "token": token,
         "assignment_id": lease.pk,
+        "task_id": lease.task_id,
+        "review_task task_id": judged.pk,
+        "prompt_id": lease.task.prompt_id,
+        "kind": "guidelines",
+        "upload_token": upload.token,
         "member_id": ada_member.pk,
         "invite_id": invite.pk,
         "number": 1,

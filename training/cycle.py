@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from annotate.models import Project, Task, User
 from rewards.models import Run
@@ -151,7 +152,10 @@ def waits_for(cycle: Cycle) -> str:
     """What a running cycle waits for, in words."""
     if cycle.step == Step.BLIND_COMPARISON and cycle.policy:
         found, wanted = blind_result(cycle.policy), cycle.config["blind_votes"]
-        return f"{found['n']} of {wanted} blind comparisons by the volunteers"
+        return gettext("%(n)s of %(wanted)s blind comparisons by the volunteers") % {
+            "n": found["n"],
+            "wanted": wanted,
+        }
     return f"{cycle.run}: {cycle.run.state}" if cycle.run else ""
 
 

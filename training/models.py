@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from annotate.models import Project, User
 from rewards.models import GateReport, RewardModelVersion, Run, Snapshot
@@ -39,12 +41,12 @@ class PolicyVersion(models.Model):
     """A base model with, from the second version on, a LoRA adapter. One is live in a project."""
 
     class Status(models.TextChoices):
-        TRAINING = "training"
-        CANDIDATE = "candidate", "candidate (waits for its gate)"
-        LIVE = "live"
-        RETIRED = "retired"
-        REJECTED = "rejected"
-        FAILED = "failed"
+        TRAINING = "training", pgettext_lazy("state of a model", "Training")
+        CANDIDATE = "candidate", _("candidate (waits for its gate)")
+        LIVE = "live", _("Live")
+        RETIRED = "retired", _("Retired")
+        REJECTED = "rejected", _("Rejected")
+        FAILED = "failed", _("Failed")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="policies")
     number = models.PositiveIntegerField()
@@ -152,10 +154,10 @@ class Cycle(models.Model):
         END = "end"
 
     class State(models.TextChoices):
-        RUNNING = "running"
-        DONE = "done"
-        STOPPED = "stopped"  # by a gate, for want of rankings, or by a rollback
-        FAILED = "failed"
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        STOPPED = "stopped", _("Stopped")  # by a gate, for want of rankings, or by a rollback
+        FAILED = "failed", _("Failed")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="cycles")
     iso_week = models.CharField(max_length=8, help_text="Such as 2026-W47")

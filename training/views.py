@@ -13,13 +13,23 @@ from django_htmx.http import HttpResponseClientRefresh
 from annotate.models import Project
 from annotate.requests import SignedInRequest, administered
 from rewards.forms import ReasonForm
+from rewards.models import Run
 from rewards.views.agreement import release_with_reason
 from training import figures
 from training.cycle import iso_week, waits_for
+from training.forms import SampleForm
 from training.models import Cycle, PolicyVersion
 from training.services import overview
 from training.services.cycles import resume_loop, start_cycle
-from training.services.policies import NotAllowed, failing_rules, promote, roll_back
+from training.services.policies import (
+    NotAllowed,
+    failing_rules,
+    promote,
+    roll_back,
+    write_responses,
+)
+
+Status = PolicyVersion.Status
 
 
 @require_GET
@@ -69,8 +79,27 @@ def policy_detail(request: SignedInRequest, slug: str, number: int) -> HttpRespo
         "pairs": figures.sample_pairs(policy),
         "curves": figures.curves_of(policy),
         "reason_form": ReasonForm(),
+        "may_sample": policy.status in (Status.LIVE, Status.CANDIDATE),
+        "sampling": project.runs.filter(kind="sample").exclude(state__in=Run.FINISHED).first(),
+        "sample_form": SampleForm(),
     }
     return render(request, "training/policy.html", context)
+
+
+@require_POST
+def policy_sample(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Let the policy write responses, and show how that goes on."""
+    policy = _policy(administered(request, slug), number)
+    form = SampleForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, str(form.errors["prompts"][0]))
+        return redirect("training:policy", slug, number)
+    try:
+        run = write_responses(policy, form.cleaned_data["prompts"], by=request.user)
+    except NotAllowed as error:
+        messages.error(request, str(error))
+        return redirect("training:policy", slug, number)
+    return redirect("rewards:run", slug, run.pk)
 
 
 @require_POST

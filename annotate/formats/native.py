@@ -5,7 +5,8 @@
      "judgements": [{"annotator": "p7f3", "ranks": [1, 2], "display_order": [1, 0],
                      "unacceptable": [false, true], "rationale": "…",
                      "created_at": "2026-03-01T10:20:30+00:00"}],
-     "topic": "sky", "language": "en", "external_id": "sky-1", "split": "train",
+     "topic": "sky", "language": "en", "content_categories": ["weather"],
+     "external_id": "sky-1", "split": "train",
      "demonstration": "An answer that a person wrote."}
 
 Only `messages` must be there. `ranks` and `unacceptable` follow the order of `responses`: 1 is the
@@ -26,6 +27,7 @@ from annotate.formats.records import (
     message_list,
     optional_text,
     text_field,
+    text_list,
     time_field,
 )
 
@@ -44,6 +46,7 @@ def read_native(row: Row) -> Record:
         judgements=[_judgement(part) for part in _objects(row, "judgements")],
         topic=optional_text(row, "topic") or "",
         language=optional_text(row, "language") or "",
+        content_categories=text_list(row, "content_categories"),
         external_id=optional_text(row, "external_id"),
         split=optional_text(row, "split"),
         demonstration=optional_text(row, "demonstration"),
@@ -70,6 +73,7 @@ def native_row(record: Record) -> Row:
     return row | _filled(
         topic=record.topic or None,
         language=record.language or None,
+        content_categories=record.content_categories or None,
         external_id=record.external_id,
         split=record.split,
         demonstration=record.demonstration,

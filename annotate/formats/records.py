@@ -62,6 +62,7 @@ class Record:
     judgements: list[Judgement] = field(default_factory=list)
     topic: str = ""
     language: str = ""
+    content_categories: list[str] = field(default_factory=list)
     external_id: str | None = None
     split: str | None = None
     demonstration: str | None = None
@@ -123,6 +124,14 @@ def optional_text(row: Mapping[str, Any], name: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadRecord(f"`{name}` is not a text")
     return str(value)
+
+
+def text_list(row: Mapping[str, Any], name: str) -> list[str]:
+    """The list of texts under `name`, empty where it is absent. Raises BadRecord."""
+    parts = list_field(row, name) if row.get(name) is not None else []
+    if not all(isinstance(part, str) for part in parts):
+        raise BadRecord(f"`{name}` is not a list of texts")
+    return parts
 
 
 def list_field(row: Mapping[str, Any], name: str) -> list[Any]:

@@ -3,8 +3,9 @@
 Columns: prompt, response_1 … response_K, and as far as there is something to say: rank_1 … rank_K
 (1 the best, equal a tie, blank not ranked), annotator, unacceptable_1 … (yes or blank), source_1 …,
 display_order (the numbers of the responses as shown, "2 1 3"), rationale, created_at, topic,
-language, external_id, split, demonstration, and messages, a JSON list that stands for a prompt of
-several messages. Neighbouring rows with the same prompt and responses are one record.
+language, content_categories (names, "violence, health"), external_id, split, demonstration, and
+messages, a JSON list that stands for a prompt of several messages. Neighbouring rows with the same
+prompt and responses are one record.
 
 A spreadsheet takes a text that begins with = + - @ tab or return for a formula. Such texts are
 written with an apostrophe before them, which reading takes off again. (A trailing response that is
@@ -65,6 +66,7 @@ def table_rows(record: Record) -> Iterator[dict[str, str]]:
         "prompt": record.messages[-1]["content"],
         "topic": record.topic,
         "language": record.language,
+        "content_categories": ", ".join(record.content_categories),
         "external_id": record.external_id or "",
         "split": record.split or "",
         "demonstration": record.demonstration or "",
@@ -84,7 +86,7 @@ def columns(rows: Iterable[dict[str, str]]) -> list[str]:
     used |= {"prompt", *(name for row in rows for name in row if name.startswith("response_"))}
     count = max((int(name.rsplit("_", 1)[1]) for name in used if _numbered(name)), default=0)
     order = [
-        "external_id", "topic", "language", "split", "prompt", "messages",
+        "external_id", "topic", "language", "content_categories", "split", "prompt", "messages",
         *(f"{name}_{number}" for name in NUMBERED for number in range(1, count + 1)),
         "annotator", "display_order", "rationale", "created_at", "demonstration",
     ]  # fmt: skip
@@ -137,6 +139,9 @@ def _record(row: Row) -> Record:
         judgements=_judgements(cells, k),
         topic=cells.get("topic", ""),
         language=cells.get("language", ""),
+        content_categories=[
+            name.strip() for name in cells.get("content_categories", "").split(",") if name.strip()
+        ],
         external_id=cells.get("external_id") or None,
         split=cells.get("split") or None,
         demonstration=cells.get("demonstration") or None,

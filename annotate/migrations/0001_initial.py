@@ -258,7 +258,7 @@ class Migration(migrations.Migration):
                 ('arm', models.CharField(default='random', max_length=12)),
                 ('inclusion_probability', models.FloatField(default=1.0)),
                 ('proposed_by', models.JSONField(blank=True, default=dict, help_text='Ids of the policy and reward model that proposed it')),
-                ('language', models.CharField(blank=True, help_text="The prompt's language", max_length=16)),
+                ('language', models.CharField(blank=True, help_text="The prompt's language, without its region", max_length=16)),
                 ('categories', models.CharField(blank=True, help_text="The prompt's content categories, as |violence|health|", max_length=300)),
                 ('gold_ranks', models.JSONField(blank=True, help_text='Of a gold or training task: response id → the right rank, as in Ranking.ranks', null=True)),
                 ('gold_unacceptable', models.JSONField(blank=True, default=list, help_text='Response ids')),
@@ -407,7 +407,23 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='task',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['project', '-priority', 'id'], name='open_tasks'),
+            index=models.Index(condition=models.Q(('gold_ranks__isnull', True), ('mirror_of__isnull', True), ('state', 'open'), ('n_done', 0)), fields=['project', '-priority', 'id'], name='fresh_tasks'),
+        ),
+        migrations.AddIndex(
+            model_name='task',
+            index=models.Index(condition=models.Q(('gold_ranks__isnull', True), ('mirror_of__isnull', True), ('state', 'open'), ('n_done__gt', 0)), fields=['project', '-priority', 'id'], name='begun_tasks'),
+        ),
+        migrations.AddIndex(
+            model_name='task',
+            index=models.Index(condition=models.Q(('gold_ranks__isnull', True), ('mirror_of__isnull', True), ('state', 'open'), ('n_done', 0)), fields=['project', 'language', 'categories', '-priority', 'id'], name='fresh_tasks_by_content'),
+        ),
+        migrations.AddIndex(
+            model_name='task',
+            index=models.Index(condition=models.Q(('gold_ranks__isnull', True), ('mirror_of__isnull', True), ('state', 'open'), ('n_done__gt', 0)), fields=['project', 'language', 'categories', '-priority', 'id'], name='begun_tasks_by_content'),
+        ),
+        migrations.AddIndex(
+            model_name='task',
+            index=models.Index(condition=models.Q(('gold_ranks__isnull', False)), fields=['project', 'kind'], name='keyed_tasks'),
         ),
         migrations.AddIndex(
             model_name='task',

@@ -2,82 +2,273 @@
 
 A slot is taken only by the compare-and-swap on the task's row (`n_done + n_live < need`); row locks
 merely reduce contention. Locks are always taken in the order task, then assignment.
+
+A claim reads a bounded number of rows: the front of the queue, and where a person can be given
+nothing that stands there, the fronts of those parts of the queue that suit him.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from annotate.models import Assignment, Membership, Task
-from annotate.selection import display_order, seed_from
+from annotate.models import Assignment, Membership, Task, TaskQuerySet, TaskResponse
+from annotate.selection import check_draw, display_order, seed_from
 
-# So many tasks are looked at, equally urgent ones in random order: people who claim at once spread.
+# So many rows of the queue's front are looked at, whoever may have judged or skipped them.
+FRONT = 32
+# So many tasks are tried, equally urgent ones in random order: people who claim at once spread.
 WINDOW = 16
 ATTEMPTS = 4
+# Leases that a claim ends at most; the sweep of each minute ends the rest.
+EXPIRED_BY_A_CLAIM = 16
+# Rankings a person gives before one of his own may come again, and among how many of those before
+# them it is drawn.
+BEFORE_A_REPEAT = 5
+REPEATED_AMONG = 100
+REPEATED = (Task.Kind.NORMAL, Task.Kind.AUDIT)
 
 
 class Conflict(Exception):
     """Something else happened to the assignment meanwhile; the message says what."""
 
 
+class _Refused(Exception):
+    """A cap was reached at this very moment."""
+
+
 def claim(member: Membership) -> Assignment | None:
     """The annotator's task: the one leased already, or a new lease, or None when nothing is left.
 
-    None also when the project is paused, the person may not take part now, or the day's cap is
-    reached.
+    None also when the project is paused, the person may not take part now, or a cap is reached. A
+    newcomer gets the explained tasks first. Gold tasks and repeats come among the others, never
+    when those are over. `member` knows afterwards what he has done.
     """
     if lease := live_lease(member):
         heartbeat(lease)
         return lease
+    _read_counts(member)
     if member.project.paused or member.state != Membership.State.ACTIVE or cap_reached(member):
         return None
-    Assignment.objects.filter(task__project=member.project).expire_overdue()
+    try:
+        return _claim_new(member)
+    except _Refused:
+        return None
+
+
+def _claim_new(member: Membership) -> Assignment | None:
+    of_project = Assignment.objects.filter(task__project=member.project)
+    of_project.expire_overdue(EXPIRED_BY_A_CLAIM)
+    if _is_newcomer(member):
+        training = _training_left(member)
+        if lease := _lease_first(training, member, wait=True):
+            return lease
+        if not training:
+            _finish_training(member)
     for attempt in range(ATTEMPTS):
-        free = Task.objects.for_member(member).order_by("-priority", "id")
-        window = list(free.values_list("priority", "pk")[:WINDOW])
-        random.shuffle(window)
-        window.sort(key=lambda row: -row[0])
-        for _priority, task_id in window:
-            try:
-                # Passing over tasks that others are busy with is quicker, but in the end we wait:
-                # a task that is merely being looked at must not read as "nothing left".
-                lease = _take_slot(task_id, member, wait=attempt >= 2)
-            except IntegrityError:  # the annotator's other tab was quicker
-                if lease := live_lease(member):
-                    return lease
-                continue
-            if lease:
-                return lease
+        window = _window(member)
         if not window:
             break
+        if attempt == 0 and (lease := _claim_check(member)):
+            return lease
+        # Passing over tasks that others are busy with is quicker, but in the end we wait: a task
+        # that is merely being looked at must not read as "nothing left".
+        if lease := _lease_first(window, member, wait=attempt >= 2):
+            return lease
     return None
 
 
+def _read_counts(member: Membership) -> None:
+    """The person may just have submitted, in this request or in another tab."""
+    counts = ("n_submitted", "last_day", "n_last_day", "streak_days")
+    member.refresh_from_db(fields=["state", "trained_at", *counts])
+
+
 def live_lease(member: Membership) -> Assignment | None:
-    return Assignment.objects.leased().filter(annotator=member).first()
+    leased = Assignment.objects.leased().filter(annotator=member)
+    return leased.select_related("task__project", "task__prompt", "annotator__project").first()
 
 
 def has_work(member: Membership) -> bool:
     """Whether a claim would probably find a task."""
-    return Task.objects.for_member(member).exists()
+    return (_is_newcomer(member) and bool(_training_left(member))) or bool(_window(member))
 
 
 def cap_reached(member: Membership) -> bool:
-    cap = member.project.daily_cap
-    return cap is not None and submitted_today(member) >= cap
+    """Whether the person has given as many rankings as he may, today or in all."""
+    daily, total = member.project.daily_cap, member.project.total_cap
+    return (daily is not None and submitted_today(member) >= daily) or (
+        total is not None and member.n_submitted >= total
+    )
 
 
 def submitted_today(member: Membership) -> int:
-    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    submitted = member.assignments.filter(state=Assignment.State.SUBMITTED)
-    return submitted.filter(submitted_at__gte=midnight).count()
+    """Rankings given since midnight, UTC."""
+    return member.n_last_day if member.last_day == timezone.now().date() else 0
+
+
+def _is_newcomer(member: Membership) -> bool:
+    """Whether explained tasks come first."""
+    return (
+        member.trained_at is None
+        and member.project.training_tasks > 0
+        and member.role == Membership.Role.ANNOTATOR
+    )
+
+
+def _training_left(member: Membership) -> list[int]:
+    """The explained tasks the newcomer is still to do; another takes the place of a skipped one."""
+    training = Task.objects.keyed(member.project, Task.Kind.TRAINING)
+    submitted = Assignment.objects.filter(
+        annotator=member, state=Assignment.State.SUBMITTED, task__in=training.order_by()
+    )
+    left = max(0, member.project.training_tasks - submitted.count())
+    return _suiting(training.with_free_slots().open_to(member), member)[:left]
+
+
+def _finish_training(member: Membership) -> None:
+    member.trained_at = timezone.now()
+    Membership.objects.filter(pk=member.pk, trained_at=None).update(trained_at=member.trained_at)
+
+
+def _suiting(tasks: TaskQuerySet, member: Membership) -> list[int]:
+    rows = tasks.values_list("pk", "language", "categories")
+    return [pk for pk, language, categories in rows if member.takes(language, categories)]
+
+
+def _window(member: Membership) -> list[int]:
+    """Some tasks the person may be given, most urgent first, and of these the begun ones first.
+
+    Otherwise they are in random order. Empty only when the queue has nothing for him.
+    """
+    queue = Task.objects.filter(project=member.project)
+    fronts = [queue.fresh()[:FRONT], queue.begun()[:FRONT]]
+    found = _among([pk for front in fronts for pk in _suiting(front, member)], member)
+    if not found:
+        parts = [queue.filter(language=a, categories=b) for a, b in _contents(queue, member)]
+        begun = [pk for part in parts for pk in part.begun().values_list("pk", flat=True)[:FRONT]]
+        found = _among(begun, member)
+        for part in parts:  # nobody has judged these, so at most what he skipped is passed over
+            found += part.fresh().open_to(member).values_list(*_ROW)[:WINDOW]
+    if not found:  # however many he has judged that wait for others
+        for part in parts:
+            found += part.begun().open_to(member).values_list(*_ROW)[:WINDOW]
+    found.sort(key=lambda row: (-row[0], row[1] == 0, row[2]))
+    tried = found[:WINDOW]
+    random.shuffle(tried)
+    tried.sort(key=lambda row: (-row[0], row[1] == 0))
+    return [pk for _priority, _n_done, pk in tried]
+
+
+_ROW = ("priority", "n_done", "pk")
+
+
+def _among(ids: Sequence[int], member: Membership) -> list[tuple[int, int, int]]:
+    """Those of the tasks that the person may be given."""
+    if not ids:
+        return []
+    return list(Task.objects.open_to(member, ids).values_list(*_ROW))
+
+
+def _contents(queue: TaskQuerySet, member: Membership) -> list[tuple[str, str]]:
+    """The languages and categories of tasks in the queue that suit the person."""
+    found = set()
+    for part in (queue.fresh(), queue.begun()):
+        for language in member.reads or part.steps("language"):
+            alike = part.filter(language=language)
+            found |= {(language, categories) for categories in alike.steps("categories")}
+    return sorted(content for content in found if member.takes(*content))
+
+
+def _claim_check(member: Membership) -> Assignment | None:
+    """A gold task or a repeat, where the draw says that one is due and there is one."""
+    project = member.project
+    if not project.gold_rate and not project.repeat_rate:
+        return None
+    # Every assignment is either submitted, and counted, or has no date of submission.
+    n = member.n_submitted + member.assignments.filter(submitted_at=None).count()
+    told_by = project.slug, member.pseudonym, n
+    if check_draw("gold", *told_by) < project.gold_rate:
+        gold = Task.objects.keyed(project, Task.Kind.GOLD).with_free_slots().open_to(member)
+        if (unseen := _suiting(gold, member)) and (
+            lease := _lease_first([_draw("which gold", told_by, unseen)], member, wait=True)
+        ):
+            return lease
+    if check_draw("repeat", *told_by) < project.repeat_rate:
+        return _claim_repeat(member, told_by)
+    return None
+
+
+def _draw(what: str, told_by: tuple[str, str, int], ids: Sequence[int]) -> int:
+    """One of them, the same whoever repeats the draw."""
+    return ids[seed_from(what, *map(str, told_by)) % len(ids)]
+
+
+def _claim_repeat(member: Membership, told_by: tuple[str, str, int]) -> Assignment | None:
+    """One of the person's own earlier tasks once more, mirrored; first one he has left undone."""
+    undone = Task.objects.filter(kind=Task.Kind.REPEAT, reserved_for=member).with_free_slots()
+    if waiting := _suiting(undone.open_to(member).order_by("pk"), member):
+        return _lease_first(waiting[:WINDOW], member, wait=True)
+    given = member.assignments.filter(state=Assignment.State.SUBMITTED).order_by("-submitted_at")
+    some = given.values_list("task", flat=True)[BEFORE_A_REPEAT:][:REPEATED_AMONG]
+    again = Task.objects.filter(mirror_of=OuterRef("pk"), reserved_for=member)
+    may_come = Task.objects.filter(~Exists(again), pk__in=list(some), kind__in=REPEATED)
+    if not (ids := _suiting(may_come.order_by("pk"), member)):
+        return None
+    try:
+        return _open_repeat(_draw("which repeat", told_by, ids), member)
+    except IntegrityError:  # the annotator's other tab was quicker
+        return live_lease(member)
+
+
+@transaction.atomic
+def _open_repeat(task_id: int, member: Membership) -> Assignment | None:
+    """The task as a new one for this person alone, leased; None where it has come again already."""
+    earlier = Task.objects.select_for_update().get(pk=task_id)
+    if Task.objects.filter(mirror_of=earlier, reserved_for=member).exists():
+        return None
+    first = earlier.assignments.get(annotator=member)
+    repeat = Task.objects.create(
+        project=member.project,
+        prompt_id=earlier.prompt_id,
+        kind=Task.Kind.REPEAT,
+        n_live=1,
+        batch="repeat",
+        language=earlier.language,
+        categories=earlier.categories,
+        mirror_of=earlier,
+        reserved_for=member,
+    )
+    TaskResponse.objects.bulk_create(
+        TaskResponse(task=repeat, response_id=slot.response_id, slot=slot.slot)
+        for slot in earlier.slots.all()
+    )
+    lease = Assignment.objects.create(
+        task=repeat,
+        annotator=member,
+        lease_expires_at=_lease_ends(member),
+        display_order=first.display_order[::-1],
+    )
+    _check_again(member)
+    return lease
+
+
+def _lease_first(task_ids: Iterable[int], member: Membership, *, wait: bool) -> Assignment | None:
+    """A slot of the first of the tasks that still has one."""
+    for task_id in task_ids:
+        try:
+            lease = _take_slot(task_id, member, wait=wait)
+        except IntegrityError:  # the annotator's other tab was quicker
+            lease = live_lease(member)
+        if lease:
+            return lease
+    return None
 
 
 @transaction.atomic
@@ -90,21 +281,40 @@ def _take_slot(task_id: int, member: Membership, *, wait: bool) -> Assignment | 
         Task.objects.with_free_slots().filter(pk=task_id).update(n_live=F("n_live") + 1)
     ):  # the last slot has just gone
         return None
-    lease_ends = timezone.now() + timedelta(seconds=task.project.lease_s)
-    begun = Assignment.objects.filter(task=task, annotator=member)
-    if begun.filter(state__in=Assignment.LATE).update(
+    lease_ends = _lease_ends(member)
+    earlier = Assignment.objects.filter(task=task, annotator=member)
+    if earlier.filter(state__in=Assignment.LATE).update(
         state=Assignment.State.LEASED, lease_expires_at=lease_ends
     ):  # the order on the screen and the draft are kept
-        return begun.get()
+        _check_again(member)
+        return earlier.get()
     seed = seed_from("order", task.project.slug, task.prompt.content_hash, task.batch)
     by_content = task.responses.order_by("content_hash").values_list("pk", flat=True)
-    return Assignment.objects.create(
+    lease = Assignment.objects.create(
         task=task,
         annotator=member,
         lease_expires_at=lease_ends,
         display_order=display_order(list(by_content), seed, task.assignments.count()),
         order_seed=seed,
     )
+    _check_again(member)
+    return lease
+
+
+def _check_again(member: Membership) -> None:
+    """Raise _Refused if a cap is reached by now.
+
+    The person's other tab may have submitted since his counts were read. Now that the lease is his
+    only one, nothing but late work can be counted before it ends.
+    """
+    if member.project.daily_cap is not None or member.project.total_cap is not None:
+        _read_counts(member)
+        if cap_reached(member):
+            raise _Refused
+
+
+def _lease_ends(member: Membership) -> datetime:
+    return timezone.now() + timedelta(seconds=member.project.lease_s)
 
 
 def heartbeat(assignment: Assignment) -> bool:

@@ -22,6 +22,7 @@ from annotate.models import (
 from annotate.rendering import render_markdown
 
 ROLES = ("system", "user", "assistant")
+MAX_JOINED_CATEGORIES = 300  # characters of a task's column for them
 
 
 class InvalidContent(ValueError):
@@ -46,16 +47,12 @@ def add_prompt(
     Raises InvalidContent for messages that cannot be stored, for an unknown split, and for an
     external id that already names another prompt.
     """
-    columns = prompt_columns(messages, topic, language, external_id, split)
+    columns = prompt_columns(messages, topic, language, external_id, split, content_categories)
     try:
         return Prompt.objects.get_or_create(
             project=project,
             content_hash=columns["content_hash"],
-            defaults=columns
-            | {
-                "content_categories": sorted(set(content_categories)),
-                "html": lambda: render_messages(columns["messages"]),
-            },
+            defaults=columns | {"html": lambda: render_messages(columns["messages"])},
         )
     except IntegrityError as error:
         raise InvalidContent(f"External id {external_id!r} names another prompt") from error
@@ -113,6 +110,7 @@ def prompt_columns(
     language: str,
     external_id: str | None,
     split: str | None,
+    content_categories: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is stored of a prompt, but for the rendered text. Raises InvalidContent."""
     cleaned = clean_messages(messages)
@@ -126,8 +124,20 @@ def prompt_columns(
         "external_id": external_id
         and _short_text(external_id, "The external id", Prompt, "external_id"),
         "split": split or split_of(digest),
+        "content_categories": _category_names(content_categories),
         "content_hash": digest,
     }
+
+
+def _category_names(names: Sequence[str]) -> list[str]:
+    """The names as they are stored; a task holds them joined, see joined_categories in tasks."""
+    cleaned = sorted({clean_text(name, "A content category").strip() for name in names})
+    for name in cleaned:
+        if not name or "|" in name or "," in name:
+            raise InvalidContent(f"{name!r} is no name of a content category")
+    if sum(len(name) + 1 for name in cleaned) >= MAX_JOINED_CATEGORIES:
+        raise InvalidContent("The names of the content categories are too long together")
+    return cleaned
 
 
 def response_columns(text: str, source: str, source_name: str) -> dict[str, Any]:

@@ -80,7 +80,12 @@ def item_of(record: Record) -> Item:
     return Item(
         record=record,
         prompt=prompt_columns(
-            record.messages, record.topic, record.language, record.external_id, record.split
+            record.messages,
+            record.topic,
+            record.language,
+            record.external_id,
+            record.split,
+            record.content_categories,
         ),
         responses=[
             response_columns(response.text, Response.Source.IMPORT, response.source or "")

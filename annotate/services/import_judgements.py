@@ -26,7 +26,7 @@ from annotate.formats import records
 from annotate.models import Assignment, Membership, Project, Ranking, Task, TaskResponse
 from annotate.services.content import InvalidContent, clean_text
 from annotate.services.import_report import ImportReport
-from annotate.services.rankings import Judgement, checked_ranks
+from annotate.services.rankings import Judgement, checked_ranks, note_agreements
 
 UNNAMED = "unnamed-"
 BULK = 1000  # rows of one statement
@@ -276,6 +276,9 @@ def _save(
         ),
         batch_size=BULK,
     )
+    several = {task.pk for task in tasks if task.n_done > 1}
+    if several:
+        note_agreements(several)
 
 
 def _save_tasks(new: Sequence[_New], tasks: Sequence[Task], report: ImportReport) -> None:

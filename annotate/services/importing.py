@@ -8,8 +8,10 @@ responses where their source tells them apart by ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from time import monotonic
 
 from django.db import transaction
 
@@ -27,6 +29,8 @@ from annotate.services.import_judgements import add_judgements
 from annotate.services.import_report import ImportRefused, ImportReport
 
 CHUNK = 500  # records that are stored together
+PREVIEWED = 2000  # records and bad lines that a preview stores and takes back
+EXAMPLES = 3
 
 
 @transaction.atomic
@@ -64,6 +68,67 @@ def import_records(
             "import", project, project=project, actor=by, batch=batch, **report.counts()
         )
     return report
+
+
+@dataclass(frozen=True)
+class ImportPreview:
+    """What an import would do.
+
+    `report` is of the first PREVIEWED lines, but names the bad ones among all that were looked at.
+    `n_more` records after those were only checked. `saw_all` is False where time ran out.
+    """
+
+    report: ImportReport
+    examples: list[Record]
+    categories: set[str]
+    n_more: int
+    saw_all: bool
+
+
+def preview_records(
+    project: Project, records: Iterable[Record | BadLine], *, batch: str, patience_s: float
+) -> ImportPreview:
+    """Import with bad lines left out, and take everything back; the rest is read and checked.
+
+    Raises what `records` raises.
+    """
+    examples: list[Record] = []
+    categories: set[str] = set()
+
+    def watched(lines: Iterable[Record | BadLine]) -> Iterator[Record | BadLine]:
+        for line in lines:
+            if isinstance(line, Record):
+                examples.extend([line] if len(examples) < EXAMPLES else [])
+                categories.update(line.content_categories)
+            yield line
+
+    rest = iter(watched(records))
+    with transaction.atomic():
+        report = import_records(project, islice(rest, PREVIEWED), batch=batch, allow_bad=True)
+        transaction.set_rollback(True)
+    ends = monotonic() + patience_s
+    n_more = 0
+    for line in rest:
+        if monotonic() > ends:
+            return ImportPreview(report, examples, categories, n_more, saw_all=False)
+        try:
+            if isinstance(line, BadLine):
+                report.bad.append(line)
+            else:
+                item_of(line)
+                n_more += 1
+        except InvalidContent as error:
+            report.bad.append(BadLine(line.number, str(error)))
+    report.bad.sort(key=lambda bad: bad.number)
+    return ImportPreview(report, examples, categories, n_more, saw_all=True)
+
+
+def with_topic(records: Iterable[Record | BadLine], topic: str) -> Iterator[Record | BadLine]:
+    """The records, of which those without a topic get this one."""
+    for record in records:
+        if topic and isinstance(record, Record) and not record.topic:
+            record = replace(record, topic=topic)
+        yield record
 
 
 def _checked(

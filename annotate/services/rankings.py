@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
@@ -11,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from annotate.models import (
     Assignment,
@@ -20,6 +22,7 @@ from annotate.models import (
     Ranking,
     Response,
     Task,
+    TaskQuerySet,
     content_hash,
 )
 from annotate.services.assignments import Conflict
@@ -32,6 +35,7 @@ PROMPT = "prompt"
 RATINGS = range(1, 6)
 CONFIDENCES = range(1, 4)
 MUCH_BETTER = 3
+TASKS_AT_ONCE = 200
 
 
 class InvalidRanking(ValueError):
@@ -99,26 +103,27 @@ def submit_ranking(
     )
     if confidence is not None and confidence not in CONFIDENCES:
         raise InvalidRanking("Confidence is a whole number from 1, guessed, to 3, sure")
-    Task.objects.select_for_update().get(pk=assignment.task_id)
-    assignment.refresh_from_db()
+    task = Task.objects.select_for_update().get(pk=assignment.task_id)
     current = assignment.rankings.filter(is_current=True).first()
     if current and current.payload_hash == said.hash:
-        _forget_draft(assignment)
+        _change(assignment, draft=None)
         _keep_edited(assignment, edited)
         return current
+    given: dict[str, Any] = {"draft": None}
+    if first_interaction_at:
+        given["first_interaction_at"] = first_interaction_at
+    if client:
+        given["client"] = dict(client)
     if current:
         _supersede(assignment, current, revises)
+        _change(assignment, **given)
     else:
-        _use_slot(assignment)
-    Assignment.objects.filter(pk=assignment.pk).update(
-        draft=None,
-        first_interaction_at=first_interaction_at or assignment.first_interaction_at,
-        client=dict(client or assignment.client),
-    )
-    assignment.refresh_from_db()
+        _use_slot(assignment, **given)
     stored = _store(assignment, said, current, dwell_ms=dwell_ms, n_changes=n_changes)
-    _keep_edited(assignment, edited)
-    note_agreement(assignment.task_id)
+    if current or edited:
+        _keep_edited(assignment, edited)
+    if current or task.n_done:  # else there is nobody yet to agree with
+        note_agreement(assignment.task_id)
     return stored
 
 
@@ -193,21 +198,37 @@ def checked_ranks(
     }
 
 
-def _use_slot(assignment: Assignment) -> None:
+def _use_slot(assignment: Assignment, **given: Any) -> None:
     """Turn the assignment into a submitted one and count it; the task's row is locked."""
     now = timezone.now()
-    submitted = {"state": Assignment.State.SUBMITTED, "submitted_at": now, "lease_expires_at": None}
+    given |= {"state": Assignment.State.SUBMITTED, "submitted_at": now, "lease_expires_at": None}
     mine = Assignment.objects.filter(pk=assignment.pk)
-    if mine.leased().update(**submitted):
+    if mine.leased().update(**given):
         was_live = 1
-    elif mine.filter(state__in=Assignment.LATE).update(late=True, **submitted):
+    elif mine.filter(state__in=Assignment.LATE).update(late=True, **given):
         was_live = 0
+        given["late"] = True
     else:
-        raise Conflict("You skipped this task, so it was given to somebody else.")
-    task = Task.objects.filter(pk=assignment.task_id)
-    task.update(n_live=F("n_live") - was_live, n_done=F("n_done") + 1)
-    task.filter(state=Task.State.OPEN, n_done__gte=F("need")).update(state=Task.State.DONE)
+        raise Conflict(gettext("You skipped this task, so it was given to somebody else."))
+    _note(assignment, given)
+    enough = When(state=Task.State.OPEN, need__lte=F("n_done") + 1, then=Value(Task.State.DONE))
+    Task.objects.filter(pk=assignment.task_id).update(
+        n_live=F("n_live") - was_live,
+        n_done=F("n_done") + 1,
+        state=Case(enough, default=F("state")),
+    )
     _count(assignment.annotator_id, now)
+
+
+def _change(assignment: Assignment, **given: Any) -> None:
+    Assignment.objects.filter(pk=assignment.pk).update(**given)
+    _note(assignment, given)
+
+
+def _note(assignment: Assignment, given: Mapping[str, Any]) -> None:
+    """Let the object say what its row says by now."""
+    for column, value in given.items():
+        setattr(assignment, column, value)
 
 
 def _count(member_id: int, now: datetime) -> None:
@@ -227,13 +248,13 @@ def _count(member_id: int, now: datetime) -> None:
 
 def _supersede(assignment: Assignment, current: Ranking, revises: int | None) -> None:
     if revises is None or revises != current.revision:
-        raise Conflict("Another ranking of this task is stored already.")
+        raise Conflict(gettext("Another ranking of this task is stored already."))
     if refusal := why_not_revisable(current):
         raise Conflict(refusal)
     # A snapshot may freeze the ranking at this very moment; whoever comes first wins.
     still = Ranking.objects.filter(pk=current.pk, is_current=True, frozen_at=None)
     if not still.update(is_current=False):
-        raise Conflict("The ranking has just become part of a frozen dataset.")
+        raise Conflict(gettext("The ranking has just become part of a frozen dataset."))
 
 
 def _store(
@@ -279,9 +300,40 @@ def _keep_edited(assignment: Assignment, edited: tuple[int, str] | None) -> None
 
 def note_agreement(task_id: int) -> None:
     """Write down how far the people who judged the task agree; the task's row is locked."""
-    judgements = Ranking.objects.current().filter(assignment__task=task_id)
-    agreement = mean_agreement(list(judgements.values_list("ranks", flat=True)))
-    Task.objects.filter(pk=task_id).update(agreement=agreement)
+    note_agreements([task_id])
+
+
+def note_agreements(task_ids: Collection[int]) -> None:
+    """The same of several tasks. What is excluded does not count.
+
+    It serves those who review what people said, so tasks that examine people are passed over: one
+    of these may have as many rankings as there are people.
+    """
+    tasks = Task.objects.filter(pk__in=task_ids, kind__in=Task.REVIEWED)
+    judgements = defaultdict(list)
+    standing = Ranking.objects.current().not_excluded().filter(assignment__task__in=tasks)
+    for task_id, ranks in standing.values_list("assignment__task", "ranks"):
+        judgements[task_id].append(ranks)
+    changed = defaultdict(list)  # by value, since many tasks have the same
+    for task_id, before in tasks.values_list("pk", "agreement"):
+        agreement = mean_agreement(judgements[task_id])
+        if agreement != before:
+            changed[agreement].append(task_id)
+    for agreement, ids in changed.items():
+        Task.objects.filter(pk__in=ids).update(agreement=agreement)
+
+
+def refresh_agreement(tasks: TaskQuerySet) -> None:
+    """Note anew how far people agree on these tasks, so many a transaction that nobody waits long.
+
+    Call it outside of a transaction: the tasks are locked in their order.
+    """
+    ids = list(tasks.order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(ids), TASKS_AT_ONCE):
+        some = ids[start : start + TASKS_AT_ONCE]
+        with transaction.atomic():
+            list(Task.objects.select_for_update().filter(pk__in=some).order_by("pk"))
+            note_agreements(some)
 
 
 def mean_agreement(judgements: Sequence[Mapping[str, int | None]]) -> float | None:
@@ -305,20 +357,20 @@ def _preference(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else (a < b) - (a > b)
 
 
-def _forget_draft(assignment: Assignment) -> None:
-    Assignment.objects.filter(pk=assignment.pk).update(draft=None)
-
-
 def why_not_revisable(current: Ranking) -> str:
     """Why the ranking stands for good, or nothing where it may still be revised."""
-    return "The ranking is part of a frozen dataset by now." if current.frozen_at else ""
+    if current.frozen_at:
+        return gettext("The ranking is part of a frozen dataset by now.")
+    if current.assignment.task.kind == Task.Kind.TRAINING:
+        return gettext("The right order was shown, so the practice stands as it is.")
+    return ""
 
 
 def revisable_ranking(assignment: Assignment) -> Ranking:
     """The ranking that stands and may still be revised; raises Conflict with the reason."""
     current = assignment.rankings.filter(is_current=True).first()
     if current is None:
-        raise Conflict("There is no ranking of this task yet.")
+        raise Conflict(gettext("There is no ranking of this task yet."))
     if refusal := why_not_revisable(current):
         raise Conflict(refusal)
     return current
@@ -332,7 +384,7 @@ def undoable(member: Membership) -> Assignment | None:
         submitted_at__gt=since,
         rankings__is_current=True,
         rankings__frozen_at=None,
-    )
+    ).exclude(task__kind=Task.Kind.TRAINING)
     return recent.select_related("task__project").order_by("-submitted_at").first()
 
 

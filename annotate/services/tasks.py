@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db import models, transaction
-from django.db.models.functions import Least
+from django.db import transaction
 
-from annotate.models import Project, Prompt, Response, Task, TaskResponse
+from annotate.models import (
+    AuditEvent,
+    Project,
+    Prompt,
+    Response,
+    Task,
+    TaskResponse,
+    User,
+    base_language,
+)
 from annotate.selection import audit_draw
 
 AUDIT_JUDGES = 2
@@ -38,30 +46,83 @@ def open_ranking_tasks(
     """
     there = {task.prompt_id: task for task in Task.objects.filter(project=project, batch=batch)}
     drawn = project.tasks.filter(kind__in=DRAWN).values("prompt").distinct().count()
-    opened = []
+    new, opened = [], []
     for prompt, responses in prompts_with_responses:
         different = distinct(responses)
         if prompt.pk not in there and len(different) >= 2:
             chosen = kind or _drawn_kind(project, prompt, drawn)
             drawn += chosen in DRAWN
-            there[prompt.pk] = Task.objects.create(
-                project=project,
-                prompt=prompt,
+            there[prompt.pk] = open_task(
+                prompt,
+                different,
                 kind=Task.Kind(chosen),
                 need=need or (AUDIT_JUDGES if chosen == Task.Kind.AUDIT else 1),
                 priority=priority,
                 batch=batch,
                 proposed_by=dict(proposed_by or {}),
-                language=prompt.language,
-                categories=joined_categories(prompt.content_categories),
             )
-            TaskResponse.objects.bulk_create(
-                TaskResponse(task=there[prompt.pk], response=response, slot=slot)
-                for slot, response in enumerate(different)
-            )
+            new.append(there[prompt.pk])
         if prompt.pk in there:
             opened.append(there[prompt.pk])
+    _add_to_progress(project, new)
     return opened
+
+
+def open_task(prompt: Prompt, responses: Sequence[Response], **columns: Any) -> Task:
+    """A task for these responses of the prompt; `columns` are further columns of Task."""
+    task = Task.objects.create(
+        project_id=prompt.project_id,
+        prompt=prompt,
+        language=base_language(prompt.language),
+        categories=joined_categories(prompt.content_categories),
+        **columns,
+    )
+    TaskResponse.objects.bulk_create(
+        TaskResponse(task=task, response=response, slot=slot)
+        for slot, response in enumerate(responses)
+    )
+    return task
+
+
+@transaction.atomic
+def label_prompt(prompt: Prompt, *, language: str, content_categories: Iterable[str]) -> None:
+    """Correct what a prompt is in and shows; from now on its tasks go to whom they suit."""
+    locked = Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
+    locked.language = language
+    locked.content_categories = sorted(set(content_categories))
+    locked.save(update_fields=["language", "content_categories"])
+    # Also the tasks that are done, since a second opinion opens them again.
+    locked.tasks.update(
+        language=base_language(language), categories=joined_categories(locked.content_categories)
+    )
+    prompt.language, prompt.content_categories = language, locked.content_categories
+
+
+@transaction.atomic
+def ask_second_opinion(
+    task: Task, proposed_by: Mapping[str, Any] | None = None, *, by: User | None = None
+) -> bool:
+    """Ask one more person about a task that was judged; False where that cannot be.
+
+    `proposed_by` says what proposed it, such as a reward model, which asks about a task once; `by`
+    is the person who did. An open task has somebody to be asked already, so asking twice is the
+    same as once. Tasks for audit are never asked about: what is chosen because of what people said
+    would bias the agreement that is reported.
+    """
+    locked = Task.objects.select_for_update().get(pk=task.pk)
+    earlier = locked.proposed_by.get("second_opinion")
+    if locked.kind != Task.Kind.NORMAL or locked.state != Task.State.DONE:
+        return False
+    if proposed_by and earlier == proposed_by:
+        return False
+    locked.need = locked.n_done + 1
+    locked.state = Task.State.OPEN
+    if proposed_by:
+        locked.proposed_by = locked.proposed_by | {"second_opinion": dict(proposed_by)}
+    locked.save(update_fields=["need", "state", "proposed_by"])
+    if by:
+        AuditEvent.record("ask second opinion", task, project=locked.project, actor=by)
+    return True
 
 
 def joined_categories(names: Iterable[str]) -> str:
@@ -101,18 +162,38 @@ class TaskProgress:
 
 
 def task_progress(project: Project, *, batch: str | None = None) -> TaskProgress:
-    """How far the project's tasks, or those of one batch, have come.
+    """How far the project's tasks, or those of one batch, have come; reads all of them.
 
     A late judgement beyond what a task needs is not counted, so `given` never exceeds `wanted`.
+    Gold and training tasks and repeats, which examine people, are not counted either.
     """
-    tasks = project.tasks.exclude(state=Task.State.CLOSED)
+    tasks = Task.objects.filter(project=project)
     if batch is not None:
         tasks = tasks.filter(batch=batch)
-    sums = tasks.aggregate(
-        tasks=models.Count("pk"),
-        tasks_done=models.Count("pk", filter=models.Q(state=Task.State.DONE)),
-        wanted=models.Sum("need", default=0),
-        given=models.Sum(Least("n_done", "need", output_field=models.IntegerField()), default=0),
-        live=models.Sum("n_live", default=0),
-    )
-    return TaskProgress(**sums)
+    return TaskProgress(**tasks.totals())
+
+
+def count_progress(project: Project) -> TaskProgress:
+    """Count the project's progress and store it for `stored_progress`; done each minute as well."""
+    progress = task_progress(project)
+    Project.objects.filter(pk=project.pk).update(progress=asdict(progress))
+    return progress
+
+
+def stored_progress(project: Project) -> TaskProgress:
+    """The project's progress as it was counted last, for pages: at most a minute old.
+
+    Counts only where it was never counted.
+    """
+    return TaskProgress(**project.progress) if project.progress else task_progress(project)
+
+
+def _add_to_progress(project: Project, tasks: Sequence[Task]) -> None:
+    """Let pages know of tasks that were just opened, without counting all the others."""
+    locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    if not locked.progress:
+        count_progress(project)
+    elif tasks:
+        locked.progress["tasks"] += len(tasks)
+        locked.progress["wanted"] += sum(task.need for task in tasks)
+        locked.save(update_fields=["progress"])

@@ -21,6 +21,12 @@ def administers(user: User, project: Project) -> bool:
     return Project.objects.run_by(user).filter(pk=project.pk).exists()
 
 
+@register.simple_tag
+def reviews(user: User, project: Project) -> bool:
+    """Whether the person reviews what people said in the project."""
+    return Project.objects.reviewed_by(user).filter(pk=project.pk).exists()
+
+
 @register.inclusion_tag("_nav_link.html", takes_context=True)
 def nav_link(context: RequestContext, name: str, label: str) -> dict[str, Any]:
     """A link to the project's page of that name, marked where it leads to this very page.

@@ -6,9 +6,9 @@ a whole page or a redirect. Looking never claims.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -18,12 +18,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import push_url
 
-from annotate.forms.ranking import RankingForm, draft_of
-from annotate.models import Assignment, Membership, Project, ProjectText
+from annotate.forms.ranking import CONFIDENCE_LABELS, RankingForm, draft_of
+from annotate.keys import ACTIONS, keys_of
+from annotate.models import Assignment, Membership, ProjectText, Task
 from annotate.requests import SignedInRequest
 from annotate.services import assignments
 from annotate.services.assignments import Conflict, claim, live_lease
-from annotate.services.people import see_guidelines
+from annotate.services.checks import outcome
+from annotate.services.people import opt_out, see_guidelines
 from annotate.services.rankings import (
     InvalidRanking,
     reopen,
@@ -31,7 +33,8 @@ from annotate.services.rankings import (
     submit_ranking,
     undoable,
 )
-from annotate.services.tasks import TaskProgress, task_progress
+from annotate.services.tasks import stored_progress
+from annotate.services.texts import must_read_guidelines
 
 SKIP_REASONS = {
     "knowledge": gettext_lazy("I don't know enough about this"),
@@ -39,7 +42,54 @@ SKIP_REASONS = {
     "upsetting": gettext_lazy("I'd rather not read this"),
     "other": gettext_lazy("Another reason"),
 }
-TOTALS_KEPT_S = 10
+# Earlier turns of a conversation are open at first unless they are longer.
+SHORT_CHARS = 1500
+
+# What the script says. Names in braces are put in by it.
+SCRIPT_WORDS = {
+    "unranked": gettext_lazy("not ranked yet"),
+    "placed": gettext_lazy("{letter}: {place}"),
+    "tied": gettext_lazy("{letter}: {place}, the same as {others}"),
+    "removed": gettext_lazy("{letter}: not ranked"),
+    "unacceptable": gettext_lazy("{letter}: unacceptable"),
+    "acceptable": gettext_lazy("{letter}: not unacceptable"),
+    "allBad": gettext_lazy("All are unacceptable."),
+    "notAllBad": gettext_lazy("No longer unacceptable."),
+    "missing": gettext_lazy("No place yet: {letters}"),
+    "missingPair": gettext_lazy("Choose which response is better."),
+    "complete": gettext_lazy("All have a place."),
+    "pick": gettext_lazy("Choose a response first, then its place."),
+    "picked": gettext_lazy("{letter} is chosen. Now choose its place."),
+    "roundBest": gettext_lazy("Which is the best of the {n} left?"),
+    "roundWorst": gettext_lazy("And the worst of the {n} left?"),
+    "roundsDone": gettext_lazy("Done: every response has its place."),
+    "unread": gettext_lazy("You have not seen the end of {letters} yet."),
+    "elsewhere": gettext_lazy("This ranking was edited in another tab or window."),
+    "load": gettext_lazy("Load what is stored"),
+    "keepMine": gettext_lazy("Keep mine"),
+    "offline": gettext_lazy("No connection. What you chose is kept here; trying again…"),
+    "submitOffline": gettext_lazy("No connection. It is sent as soon as there is one."),
+    "notSent": gettext_lazy("Not sent, since you changed it. Submit again."),
+    "refused": gettext_lazy(
+        "The server did not take this. What you chose is kept here; load the page again."
+    ),
+    "otherPerson": gettext_lazy(
+        "Somebody else is signed in now, in another tab. Sign in again; your choice is kept here."
+    ),
+    "restored": gettext_lazy("What you had chosen is here again."),
+    "undone": gettext_lazy("Undone."),
+    "covered": gettext_lazy("Uncover the texts first."),
+    "uncovered": gettext_lazy("The texts are shown."),
+    "differences": gettext_lazy("{n} differences between {letters} are marked."),
+    "same": gettext_lazy("{letters} have the same words."),
+    "tooDifferent": gettext_lazy("{letters} have too little in common to mark what differs."),
+    "compareWith": gettext_lazy("Choose a second response to compare {letter} with."),
+    "plain": gettext_lazy("Differences are no longer marked."),
+    "together": gettext_lazy("Both scroll together."),
+    "apart": gettext_lazy("Each scrolls by itself."),
+    "raw": gettext_lazy("Texts as they were written."),
+    "rendered": gettext_lazy("Texts as they are meant to look."),
+}
 
 
 def member_of(request: SignedInRequest, slug: str) -> Membership:
@@ -86,9 +136,11 @@ def show(request: SignedInRequest, assignment_id: int) -> HttpResponse:
     slug = assignment.task.project.slug
     if must_agree(assignment.annotator):
         return redirect("annotate:consent", slug)
-    if not assignment.is_editable:
-        return redirect("annotate:rank", slug)
-    return render_work(request, assignment, filled_in(assignment))
+    if assignment.is_editable:
+        return render_work(request, assignment, filled_in(assignment))
+    if is_practice(assignment) and assignment.state == Assignment.State.SUBMITTED:
+        return render_feedback(request, assignment)
+    return redirect("annotate:rank", slug)
 
 
 @require_POST
@@ -102,10 +154,19 @@ def save_draft(request: SignedInRequest, assignment_id: int) -> HttpResponse:
             assignment, draft, int(seen) if seen.isdecimal() and len(seen) < 10 else -1
         )
     except Conflict as conflict:
-        context = {"assignment": assignment, "conflict": conflict, "draft_revision": seen}
-        return render(request, "annotate/_draft_state.html", context, status=409)
+        assignment.refresh_from_db()
+        if not _is_own(assignment, draft):
+            context = {"assignment": assignment, "conflict": conflict, "draft_revision": seen}
+            return render(request, "annotate/_draft_state.html", context, status=409)
+        revision = assignments.save_draft(assignment, draft, assignment.draft_revision)
     context = {"draft_revision": revision, "saved": True}
     return render(request, "annotate/_draft_state.html", context)
+
+
+def _is_own(assignment: Assignment, draft: Mapping[str, Any]) -> bool:
+    """Whether the same page wrote what is stored, and only never learnt that it was stored."""
+    stored = assignment.draft or {}
+    return assignment.is_editable and bool(draft["tab"]) and stored.get("tab") == draft["tab"]
 
 
 @require_POST
@@ -115,6 +176,25 @@ def keep_alive(request: SignedInRequest, assignment_id: int) -> HttpResponse:
     if assignments.heartbeat(assignment):
         return HttpResponse(status=204)
     return render(request, "annotate/_alive.html", {"assignment": assignment, "ended": True})
+
+
+@require_POST
+def begin_edit(request: SignedInRequest, assignment_id: int) -> HttpResponse:
+    """Put the text of a response, the best where none is chosen, where it can be improved."""
+    assignment = own_assignment(request, assignment_id)
+    form = RankingForm(request.POST, assignment=assignment)
+    letter = form.one("edited_from")
+    letter = letter if letter in form.responses else form.best
+    draft = form.draft | {
+        "edited_from": letter,
+        "edited": form.responses[letter].text,
+        "revises": form.data.get("revises"),
+    }
+    filled = RankingForm(initial=draft, assignment=assignment)
+    if request.htmx:
+        context = {"form": filled, "assignment": assignment, "opened": True}
+        return render(request, "annotate/_edit.html", context)
+    return render_work(request, assignment, filled)
 
 
 @require_POST
@@ -131,16 +211,41 @@ def submit(request: SignedInRequest, assignment_id: int) -> HttpResponse:
         return render_work(request, assignment, form)
     except Conflict as conflict:
         return render_conflict(request, assignment, conflict)
-    return next_task(request, assignment.annotator, _("Saved."))
+    if is_practice(assignment):
+        if not request.htmx:
+            return redirect("annotate:assignment", assignment.pk)
+        return render_feedback(request, assignment)
+    # As the database has the person now: the ranking has been counted.
+    member = Membership.objects.select_related("project").get(pk=assignment.annotator_id)
+    return next_task(request, member, _("Saved."), assignment)
 
 
 @require_POST
 def skip(request: SignedInRequest, assignment_id: int) -> HttpResponse:
-    """Give the task back, and go on with the next."""
+    """Give the task back for good, and go on with the next."""
     assignment = own_assignment(request, assignment_id)
     reason = request.POST.get("reason", "")
     assignments.skip(assignment, reason if reason in SKIP_REASONS else "other")
     return next_task(request, assignment.annotator, _("Skipped."))
+
+
+@require_POST
+def no_more(request: SignedInRequest, assignment_id: int) -> HttpResponse:
+    """Skip the task and hand out no more with this kind of content."""
+    assignment = own_assignment(request, assignment_id)
+    category = request.POST.get("category", "")
+    if category in assignment.task.prompt.content_categories:
+        opt_out(assignment.annotator, category)
+    assignments.skip(assignment, "upsetting")
+    return next_task(request, assignment.annotator, _("You get no more of this kind."))
+
+
+@require_POST
+def release(request: SignedInRequest, assignment_id: int) -> HttpResponse:
+    """Give the task back for now, and rest."""
+    assignment = own_assignment(request, assignment_id)
+    assignments.release(assignment)
+    return rest(request, assignment.annotator, _("Given back."))
 
 
 @require_POST
@@ -159,11 +264,10 @@ def undo(request: SignedInRequest, assignment_id: int) -> HttpResponse:
 
 def filled_in(assignment: Assignment) -> RankingForm:
     """The form with the draft, if there is one."""
-    current = assignment.rankings.filter(is_current=True).first()
-    revises = current.revision if current else None
-    return RankingForm(
-        initial={**(assignment.draft or {}), "revises": revises}, assignment=assignment
-    )
+    draft = dict(assignment.draft or {})
+    if assignment.state == Assignment.State.SUBMITTED:  # else there is nothing to revise
+        draft["revises"] = assignment.rankings.current().get().revision
+    return RankingForm(initial=draft, assignment=assignment)
 
 
 def client_of(request: SignedInRequest) -> dict[str, str]:
@@ -176,41 +280,107 @@ def client_of(request: SignedInRequest) -> dict[str, str]:
     }
 
 
-def next_task(request: SignedInRequest, member: Membership, done: str = "") -> HttpResponse:
-    """Claim what comes next, and show it; `done` says what has just been done."""
-    lease = claim(member)
-    if not request.htmx:
-        if lease:
-            return redirect("annotate:assignment", lease.pk)
-        return redirect("annotate:rank", member.project.slug)
+def next_task(
+    request: SignedInRequest,
+    member: Membership,
+    done: str = "",
+    submitted: Assignment | None = None,
+) -> HttpResponse:
+    """Claim what comes next, and show it; `done` says what has just been done.
+
+    Where the guidelines have changed, they come first. What was just `submitted` can be undone.
+    """
+    lease = None if must_read_guidelines(member) else claim(member)
     if lease is None:
-        response = render_pause(request, member, done)
-        return push_url(response, reverse("annotate:rank", args=[member.project.slug]))
-    response = render_work(request, lease, filled_in(lease), done)
+        return rest(request, member, done)
+    if not request.htmx:
+        return redirect("annotate:assignment", lease.pk)
+    response = render_work(request, lease, filled_in(lease), done, submitted)
     return push_url(response, reverse("annotate:assignment", args=[lease.pk]))
 
 
+def rest(request: SignedInRequest, member: Membership, done: str = "") -> HttpResponse:
+    """Nothing is leased now: the page between tasks."""
+    if not request.htmx:
+        return redirect("annotate:rank", member.project.slug)
+    response = render_pause(request, member, done)
+    return push_url(response, reverse("annotate:rank", args=[member.project.slug]))
+
+
 def render_work(
-    request: SignedInRequest, assignment: Assignment, form: RankingForm, done: str = ""
+    request: SignedInRequest,
+    assignment: Assignment,
+    form: RankingForm,
+    done: str = "",
+    submitted: Assignment | None = None,
 ) -> HttpResponse:
     """The ranking page, or to htmx its part that changes."""
     prompt = assignment.task.prompt
     member = assignment.annotator
     turns = list(zip(prompt.messages, prompt.html, strict=True))
-    last = undoable(member)
+    last = submitted or undoable(member)
     context = {
         "assignment": assignment,
         "form": form,
         "turns": turns[:-1],
         "last_turn": turns[-1],
+        "turns_are_short": sum(len(message["content"]) for message, _ in turns[:-1]) < SHORT_CHARS,
+        "categories": categories_of(assignment),
+        "is_practice": is_practice(assignment),
         "skip_reasons": SKIP_REASONS,
+        "confidences": CONFIDENCE_LABELS,
         "draft_revision": assignment.draft_revision,
         "undoable": last if last != assignment else None,
         "done": done,
         **project_context(member),
     }
-    name = "annotate/_work.html" if request.htmx else "annotate/work.html"
-    return render(request, name, context)
+    return render_part(request, "work", context)
+
+
+def render_part(
+    request: SignedInRequest, name: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """To htmx the part of the page, otherwise the page around it with what its script needs."""
+    if request.htmx:
+        return render(request, f"annotate/_{name}.html", context, status=status)
+    keys = keys_of(request.user)
+    context |= {
+        "actions": [(keys[action.name], action.label) for action in ACTIONS if keys],
+        "keys": keys,
+        "words": SCRIPT_WORDS,
+    }
+    return render(request, f"annotate/{name}.html", context, status=status)
+
+
+def categories_of(assignment: Assignment) -> list[tuple[str, str]]:
+    """The kinds of content the prompt is marked with, and what the project calls them."""
+    labels = {one["name"]: one["label"] for one in assignment.task.project.content_categories}
+    return [(name, labels.get(name, name)) for name in assignment.task.prompt.content_categories]
+
+
+def is_practice(assignment: Assignment) -> bool:
+    """Whether it is one of the explained tasks for newcomers, the only kind that the page names."""
+    return assignment.task.kind == Task.Kind.TRAINING
+
+
+def render_feedback(request: SignedInRequest, assignment: Assignment) -> HttpResponse:
+    """After practice: what the person said beside what is right, and why."""
+    ranking = assignment.rankings.current().get()
+    found = outcome(ranking)
+    assert found is not None  # practice has a right ranking
+    rows = [
+        (letter.upper(), response, ranking.ranks[str(response.pk)], found.ranks[response.pk])
+        for letter, response in RankingForm(assignment=assignment).responses.items()
+    ]
+    context = {
+        "outcome": found,
+        "rows": sorted(rows, key=lambda row: (row[3] or len(rows), row[0])),
+        "turns": list(
+            zip(assignment.task.prompt.messages, assignment.task.prompt.html, strict=True)
+        ),
+        **project_context(assignment.annotator),
+    }
+    return render_part(request, "feedback", context)
 
 
 def render_pause(request: SignedInRequest, member: Membership, done: str = "") -> HttpResponse:
@@ -222,8 +392,7 @@ def render_pause(request: SignedInRequest, member: Membership, done: str = "") -
         "done": done,
         **project_context(member),
     }
-    name = "annotate/_pause.html" if request.htmx else "annotate/pause.html"
-    return render(request, name, context)
+    return render_part(request, "pause", context)
 
 
 def pause_state(member: Membership) -> str:
@@ -240,8 +409,7 @@ def render_conflict(
     request: SignedInRequest, assignment: Assignment, conflict: Conflict
 ) -> HttpResponse:
     context = {"conflict": conflict, **project_context(assignment.annotator)}
-    name = "annotate/_conflict.html" if request.htmx else "annotate/conflict.html"
-    return render(request, name, context, status=409)
+    return render_part(request, "conflict", context, status=409)
 
 
 def project_context(member: Membership) -> dict[str, Any]:
@@ -249,12 +417,5 @@ def project_context(member: Membership) -> dict[str, Any]:
         "project": member.project,
         "member": member,
         "today": assignments.submitted_today(member),
-        "totals": project_totals(member.project),
+        "totals": stored_progress(member.project),
     }
-
-
-def project_totals(project: Project) -> TaskProgress:
-    """The project's progress, counted every few seconds at most, since it touches every task."""
-    return cache.get_or_set(  # type: ignore[return-value]
-        f"progress-{project.pk}", lambda: task_progress(project), TOTALS_KEPT_S
-    )

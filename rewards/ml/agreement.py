@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewards.ml.alpha import (
-    AlphaSums,
     Forecast,
     LeaveOneOut,
     alpha_sums,
@@ -29,15 +28,12 @@ from rewards.ml.alpha import (
 from rewards.ml.comparisons import (
     Comparisons,
     Floats,
-    Ints,
     PromptRankings,
-    RankingTable,
     compare,
-    sum_by,
     tabulate,
 )
-from rewards.ml.concordance import tau_b, top_agreement
 from rewards.ml.intervals import bootstrap_totals, wilson
+from rewards.ml.prompt_sums import prompt_sums
 
 RESAMPLES = 2000
 MIN_PROMPTS = 20  # with fewer the percentile interval covers too little
@@ -111,7 +107,7 @@ def report(prompts: Iterable[PromptRankings], seed: int = 0, resamples: int = RE
     sums = alpha_sums(comparisons)
     overlapped = sums.ratings > 0
     columns = {
-        name: column[overlapped] for name, column in _columns(table, comparisons, sums).items()
+        name: column[overlapped] for name, column in prompt_sums(table, comparisons, sums).items()
     }
     totals = _totals(columns, seed, resamples)
     blank: State = "not enough overlap"
@@ -154,32 +150,6 @@ def report(prompts: Iterable[PromptRankings], seed: int = 0, resamples: int = RE
         resamples=resamples,
         seed=seed,
     )
-
-
-def _columns(table: RankingTable, comparisons: Comparisons, sums: AlphaSums) -> dict[str, Floats]:
-    """The sums of every prompt that the figures are ratios of; (P,) each."""
-    better, worse, tie = comparisons.unit_counts()
-    pairs = {
-        "agreeing": _choose_two(better) + _choose_two(worse) + _choose_two(tie),
-        "compared": _choose_two(better + worse + tie),
-        "agreeing_strict": _choose_two(better) + _choose_two(worse),
-        "compared_strict": _choose_two(better + worse),
-    }
-    prompt = comparisons.unit_prompt
-    top, top_compared, top_chance = top_agreement(table)
-    tau, tau_count = tau_b(comparisons)
-    return {
-        "ratings": sums.ratings,
-        "disagreement": sums.disagreement,
-        "ties": sums.ties,
-        **{name: sum_by(prompt, x, table.n_prompts) for name, x in pairs.items()},
-        "top": top,
-        "top_compared": top_compared,
-        "top_chance": top_chance,
-        # Every prompt counts once in the mean tau-b, however many people judged it.
-        "tau": np.divide(tau, tau_count, out=np.zeros_like(tau), where=tau_count > 0),
-        "tau_defined": (tau_count > 0).astype(np.float64),
-    }
 
 
 def _totals(columns: dict[str, Floats], seed: int, resamples: int) -> dict[str, Floats]:
@@ -239,10 +209,6 @@ def _peer_agreement(shares: Floats, chance: float) -> Estimate:
     effective = n * mean * (1 - mean) / variance if variance > 1e-12 else n
     low, high = wilson(mean, effective)
     return Estimate("ok", mean, low, high, n, chance)
-
-
-def _choose_two(count: Ints) -> Floats:
-    return count * (count - 1) / 2
 
 
 def _quotient(part: Floats, whole: Floats) -> Floats:

@@ -12,7 +12,7 @@ from annotate.models import Project
 from rewards.ml.artefacts import verify
 from rewards.ml.pairs import PROMPTS_FILE, SnapshotPrompt, read_prompts
 from rewards.models import Snapshot
-from rewards.services.dataset import snapshot_prompts, trainable
+from rewards.services.dataset import decisions, snapshot_prompts, trainable
 
 
 def records(source: Snapshot | Project, split: str = "") -> Iterator[Record]:
@@ -24,7 +24,8 @@ def records(source: Snapshot | Project, split: str = "") -> Iterator[Record]:
         verify(source.path)
         prompts = read_prompts(source.path / PROMPTS_FILE)
     else:
-        prompts = snapshot_prompts(source, trainable(source))
+        rankings = trainable(source)
+        prompts = snapshot_prompts(source, rankings, decisions(rankings))
     return (_record(prompt) for prompt in prompts if not split or prompt.split == split)
 
 

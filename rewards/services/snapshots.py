@@ -3,14 +3,14 @@
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.models import AuditEvent, Exclusion, Project, Ranking, User
+from annotate.models import Adjudication, AuditEvent, Exclusion, Project, Ranking, User
 from rewards.ml.artefacts import publish
 from rewards.ml.pairs import (
     PROMPTS_FILE,
@@ -23,7 +23,7 @@ from rewards.ml.pairs import (
 from rewards.ml.version import code_version
 from rewards.models import Snapshot
 from rewards.services.agreement import measure
-from rewards.services.dataset import KINDS, snapshot_prompts, trainable
+from rewards.services.dataset import KINDS, decisions, snapshot_prompts, trainable
 from rewards.services.taint import refresh_taint
 
 FORMAT = 1
@@ -37,10 +37,11 @@ class NothingToFreeze(Exception):
 def freeze(project: Project, *, by: User | None = None) -> Snapshot:
     """Freeze all rankings that may be learned from; the newest snapshot where they are the same.
 
-    The rankings can be revised no more. The same rankings give the same bytes and the same digest.
-    The folder is written before anything is locked, so people rank on meanwhile: what they add is
-    for the next snapshot. Where they revise or exclude something, all is done again, and the last
-    time they wait.
+    The rankings can be revised no more, those in whose place an adjudication stands among them. The
+    same rankings and adjudications give the same bytes and the same digest. The folder is written
+    before anything is locked, so people rank on meanwhile: what they add is for the next snapshot.
+    Where they revise, exclude or decide something anew, all is done again, and the last time they
+    wait.
     Raises NothingToFreeze when there is none.
     """
     for _ in range(ATTEMPTS):
@@ -59,41 +60,53 @@ def _attempt(project: Project, by: User | None) -> Snapshot | None:
     ids = set(trainable(project).values_list("pk", flat=True))
     if not ids:
         raise NothingToFreeze(f"{project.slug} has no ranking yet that a model could learn from")
-    if newest := _newest_of(project, ids):
+    decided = decisions(trainable(project), ids)
+    if newest := _newest_of(project, ids, decided):
         return newest
     snapshot = Snapshot(
         project=project,
         folder=f"projects/{project.slug}/snapshots/{secrets.token_hex(8)}",
-        filters={"kinds": [*KINDS]},
+        filters={"kinds": [*KINDS], "adjudications": _ids(decided)},
         exclusions=_exclusions(project),
         agreement=measure(project).figures,
         code_version=code_version(),
         created_by=by,
     )
-    snapshot.digest = _publish(snapshot, ids)
+    snapshot.digest = _publish(snapshot, ids, decided)
     entered = None
     try:
         snapshot.counts = count(read_prompts(snapshot.path / PROMPTS_FILE))
-        entered = _enter(snapshot, ids)
+        entered = _enter(snapshot, ids, decided)
     finally:
         if entered is not snapshot:  # it failed, or somebody else was quicker
             shutil.rmtree(snapshot.path)
     return entered
 
 
-def _newest_of(project: Project, ids: set[int]) -> Snapshot | None:
-    """The newest snapshot, if it holds just these rankings."""
+def _newest_of(
+    project: Project, ids: set[int], decided: Mapping[int, Adjudication]
+) -> Snapshot | None:
+    """The newest snapshot, if it holds just these rankings and adjudications."""
     newest = project.snapshots.first()
-    same = newest and set(newest.rankings.values_list("pk", flat=True)) == ids
+    same = (
+        newest
+        and newest.adjudication_ids == _ids(decided)
+        and set(newest.rankings.values_list("pk", flat=True)) == ids
+    )
     return newest if same else None
 
 
-def _publish(snapshot: Snapshot, ids: set[int]) -> str:
+def _ids(decided: Mapping[int, Adjudication]) -> list[int]:
+    return sorted(adjudication.pk for adjudication in decided.values())
+
+
+def _publish(snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication]) -> str:
     """Write the snapshot's folder and return its digest."""
     project = snapshot.project
 
     def build(folder: Path) -> None:
-        write_prompts(folder / PROMPTS_FILE, snapshot_prompts(project, trainable(project), ids))
+        prompts = snapshot_prompts(project, trainable(project), decided, ids)
+        write_prompts(folder / PROMPTS_FILE, prompts)
 
     facts = {"format": FORMAT, "project": project.slug, "kinds": snapshot.filters["kinds"]}
     return publish(build, snapshot.path, facts).digest()
@@ -107,16 +120,21 @@ def _locked(project: Project) -> set[int]:
 
 
 @transaction.atomic
-def _enter(snapshot: Snapshot, ids: set[int]) -> Snapshot | None:
+def _enter(
+    snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication]
+) -> Snapshot | None:
     """Give the snapshot its number and freeze its rankings.
 
     Returns another snapshot where somebody else was quicker with the same rankings, and None when
-    one of the rankings may not be learned from any more.
+    one of the rankings may not be learned from any more, or an adjudication stands no more.
     """
     project = snapshot.project
     if not ids <= _locked(project):
         return None
-    if newest := _newest_of(project, ids):
+    standing = Adjudication.objects.ranking().filter(task__in=decided)
+    if not {*_ids(decided)} <= {*standing.values_list("pk", flat=True)}:
+        return None
+    if newest := _newest_of(project, ids, decided):
         return newest
     newest = project.snapshots.first()
     snapshot.number = newest.number + 1 if newest else 1

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from annotate.models import Exclusion, Project
+from annotate.models import Adjudication, Exclusion, Project
 from rewards.models import RewardModelVersion, Snapshot
 
 
@@ -20,9 +20,8 @@ def refresh_taint(project: Project) -> list[Snapshot]:
     """
     reasons: dict[int, list[str]] = {}
     for exclusion in Exclusion.objects.filter(project=project, lifted_at=None).order_by("pk"):
-        for pk in (
-            project.snapshots.filter(_uses(exclusion)).distinct().values_list("pk", flat=True)
-        ):
+        using = project.snapshots.filter(_uses(exclusion)).distinct()
+        for pk in {*using.values_list("pk", flat=True), *_decided_by(exclusion)}:
             reasons.setdefault(pk, []).append(_words(exclusion))
     for snapshot in project.snapshots.filter(Q(pk__in=reasons) | Q(tainted_at__isnull=False)):
         reason = "\n".join(reasons.get(snapshot.pk, []))
@@ -46,6 +45,14 @@ def _uses(exclusion: Exclusion) -> Q:
     if exclusion.ranking_id:
         return Q(rankings=exclusion.ranking_id)
     return Q(rankings__assignment__task=exclusion.task_id)
+
+
+def _decided_by(exclusion: Exclusion) -> list[int]:
+    """Snapshots that hold a decision of the reviewer whom the exclusion names."""
+    made = Adjudication.objects.filter(reviewer=exclusion.membership_id)
+    ids = set(made.values_list("pk", flat=True))
+    snapshots = exclusion.project.snapshots.only("filters") if ids else []
+    return [snapshot.pk for snapshot in snapshots if ids & {*snapshot.adjudication_ids}]
 
 
 def _words(exclusion: Exclusion) -> str:

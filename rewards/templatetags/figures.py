@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import template
+from django.utils.translation import get_language_bidi, override
 
 from rewards.charts import Interval, in_words, interval_words, value_words
 
@@ -28,19 +29,25 @@ def interval_of(estimate: Any, label: str = "") -> Interval:
 @register.filter
 def figure(estimate: Any) -> str:
     """0.41 [0.33, 0.48], n = 96"""
-    return in_words(interval_of(estimate))
+    return _apart(in_words(interval_of(estimate)))
 
 
 @register.filter
 def percent(estimate: Any) -> str:
     """71.3 % [66.0, 76.0], n = 212"""
-    return in_words(interval_of(estimate), percent=True)
+    return _apart(in_words(interval_of(estimate), percent=True))
+
+
+def _apart(figure: str) -> str:
+    """From left to right, as figures are read, where the words around it run the other way."""
+    return f"\u2066{figure}\u2069" if get_language_bidi() else figure
 
 
 @register.filter
 def adds_to(rule: Mapping[str, Any], reason: str) -> bool:
     """Whether a gate's rule has a figure that its reason does not name already."""
-    value = value_words(interval_of(rule))
+    with override("en"):  # as reasons are stored
+        value = value_words(interval_of(rule))
     return value is not None and value not in [word.strip(".,;") for word in reason.split()]
 
 

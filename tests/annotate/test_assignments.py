@@ -3,19 +3,39 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotate.models import Assignment, Membership, Task
+from annotate.models import Assignment, Membership, Project, Task
 from annotate.services.assignments import (
+    EXPIRED_BY_A_CLAIM,
+    FRONT,
     Conflict,
+    cap_reached,
     claim,
+    has_work,
     heartbeat,
+    live_lease,
     release,
     save_draft,
     skip,
 )
 from annotate.services.projects import set_member_state
 from annotate.services.rankings import submit_ranking
+from annotate.services.tasks import (
+    count_progress,
+    label_prompt,
+    open_ranking_tasks,
+    stored_progress,
+    task_progress,
+)
+from annotate.tasks import count_progress as count_each_minute
 from annotate.tasks import expire_leases
-from tests.make import make_assignment, make_member, make_project, make_ranking, make_task
+from tests.make import (
+    make_assignment,
+    make_member,
+    make_project,
+    make_prompt,
+    make_ranking,
+    make_task,
+)
 
 
 def slots(task):
@@ -67,14 +87,91 @@ def test_nobody_judges_what_he_wrote(project, ada_member, bob_member):
     assert claim(bob_member) is not None
 
 
-def test_people_get_only_languages_they_read(project, ada_member):
-    task = make_task(project)
-    task.prompt.language = "fr"
-    task.prompt.save()
-    ada_member.languages = ["en", "de"]
+def open_in(project, language="", categories=(), **options):
+    prompt = make_prompt(project, language=language, content_categories=categories)
+    pairs = [(prompt, list(prompt.responses.order_by("pk")))]
+    (task,) = open_ranking_tasks(project, pairs, batch=f"batch {prompt.pk}", **options)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("language", "reads", "gets"),
+    [
+        ("fr", ["en", "de"], False),
+        ("fr", ["fr"], True),
+        ("fr", [], True),
+        ("", ["fr"], True),
+        ("de-AT", ["de"], True),
+        ("de", ["de-AT"], True),
+        ("de_AT", ["DE-ch"], True),
+    ],
+)
+def test_people_get_only_languages_they_read(project, ada_member, language, reads, gets):
+    open_in(project, language)
+    ada_member.languages = reads
+    assert has_work(ada_member) is gets
+    assert (claim(ada_member) is not None) is gets
+
+
+def test_people_do_not_get_what_they_opted_out_of(project, ada_member):
+    open_in(project, categories=["health", "violence"])
+    open_in(project, categories=["violence against animals"])
+    ada_member.category_opt_outs = ["violence"]
+    assert claim(ada_member).task.categories == "|violence against animals|"
+    ada_member.category_opt_outs = ["violence", "violence against animals"]
+    release(live_lease(ada_member))
     assert claim(ada_member) is None
-    ada_member.languages = ["fr"]
-    assert claim(ada_member) is not None
+
+
+def test_a_task_that_suits_is_found_behind_any_number_that_do_not(project, ada_member):
+    for _ in range(FRONT + 1):
+        open_in(project, "fr", priority=5)
+        open_in(project, "de", ["violence"], priority=5)
+    less, more = open_in(project, "de", ["health"]), open_in(project, "", priority=1)
+    ada_member.languages, ada_member.category_opt_outs = ["de"], ["violence"]
+    assert claim(ada_member).task == more
+    skip(live_lease(ada_member), "other")
+    assert claim(ada_member).task == less
+    skip(live_lease(ada_member), "other")
+    assert not has_work(ada_member)
+
+
+def test_a_task_is_found_behind_any_number_that_wait_for_others(project, ada_member, bob_member):
+    for _ in range(FRONT + 1):
+        make_ranking(ada_member, task=make_task(project, kind="audit"))
+    waiting = Task.objects.filter(project=project)
+    waiting.update(state="open", need=2)
+    assert claim(ada_member) is None
+    assert claim(bob_member).task in waiting
+    release(live_lease(bob_member))
+    last = make_ranking(bob_member, task=make_task(project)).assignment.task
+    Task.objects.filter(pk=last.pk).update(state="open", need=2)
+    assert claim(ada_member).task == last
+    skip(live_lease(ada_member), "other")
+    fresh = make_task(project)
+    assert claim(ada_member).task == fresh
+
+
+def test_a_second_judgement_comes_before_an_equally_urgent_first(project, ada_member, bob_member):
+    make_task(project), make_task(project)
+    begun = make_ranking(bob_member).assignment.task
+    Task.objects.filter(pk=begun.pk).update(state="open", need=2)
+    urgent = make_task(project, priority=1)
+    assert claim(ada_member).task == urgent
+    skip(live_lease(ada_member), "other")
+    assert claim(ada_member).task == begun
+
+
+def test_a_prompt_that_is_labelled_anew_goes_to_whom_it_suits(project, ada_member):
+    task = open_in(project, "en")
+    ada_member.languages, ada_member.category_opt_outs = ["de"], ["violence"]
+    assert claim(ada_member) is None
+    label_prompt(task.prompt, language="de-CH", content_categories=["violence", "health"])
+    assert claim(ada_member) is None
+    label_prompt(task.prompt, language="de-CH", content_categories=["health"])
+    assert claim(ada_member).task == task
+    task.prompt.refresh_from_db()
+    assert (task.prompt.language, task.prompt.content_categories) == ("de-CH", ["health"])
 
 
 def test_a_reserved_task_is_for_one_person(project, ada_member, bob_member):
@@ -111,6 +208,55 @@ def test_the_daily_cap_is_kept(project, ada_member):
     make_task(project)
     ada_member.refresh_from_db()
     assert claim(ada_member) is None
+
+
+def test_the_daily_cap_ends_with_the_day(project, ada_member):
+    project.daily_cap = 1
+    project.save()
+    make_ranking(ada_member)
+    make_task(project)
+    ada_member.refresh_from_db()
+    assert claim(ada_member) is None
+    Membership.objects.filter(pk=ada_member.pk).update(
+        last_day=timezone.now().date() - timedelta(days=1)
+    )
+    ada_member.refresh_from_db()
+    assert claim(ada_member) is not None
+
+
+def test_the_cap_of_the_project_is_kept(project, ada_member):
+    project.total_cap = 2
+    project.save()
+    make_ranking(ada_member), make_ranking(ada_member)
+    Membership.objects.filter(pk=ada_member.pk).update(last_day=None, n_last_day=0)
+    make_task(project)
+    ada_member.refresh_from_db()
+    assert cap_reached(ada_member)
+    assert claim(ada_member) is None
+
+
+def test_a_lease_is_handed_out_in_few_queries_however_much_was_judged(
+    project, ada_member, bob_member, django_assert_max_num_queries
+):
+    for _ in range(30):
+        make_ranking(ada_member)
+    for _ in range(3):
+        make_task(project, kind="audit")
+    ada_member.refresh_from_db()
+    with django_assert_max_num_queries(16):
+        assert claim(ada_member)
+
+
+def test_a_claim_ends_a_bounded_number_of_leases(project, ada_member):
+    for n in range(EXPIRED_BY_A_CLAIM + 3):
+        make_task(project)
+        assert claim(make_member(project, f"person-{n}"))
+    for lease in Assignment.objects.leased():
+        let_lease_run_out(lease)
+    make_task(project)
+    claim(ada_member)
+    assert Assignment.objects.overdue().count() == 3
+    assert expire_leases() == 3
 
 
 def test_a_lease_that_ran_out_frees_its_slot(project, ada_member, bob_member):
@@ -214,3 +360,22 @@ def test_one_person_may_hold_a_lease_in_each_of_two_projects(project, ada, ada_m
     make_task(project), make_task(other)
     assert claim(ada_member) and claim(also_ada)
     assert Membership.objects.filter(user=ada).count() == 2
+
+
+def fresh(project):
+    return Project.objects.get(pk=project.pk)
+
+
+def test_pages_know_of_new_tasks_at_once_and_of_judgements_when_they_are_counted(
+    project, ada_member, django_assert_num_queries
+):
+    assert stored_progress(project).tasks == 0
+    make_task(project), make_task(project, kind="audit")
+    mine = claim(ada_member)
+    with django_assert_num_queries(1):
+        assert stored_progress(fresh(project)).wanted == 3
+    submit_ranking(mine, in_order(mine))
+    count_each_minute()
+    progress = stored_progress(fresh(project))
+    assert progress == task_progress(project) == count_progress(project)
+    assert (progress.tasks, progress.given, progress.live) == (2, 1, 0)

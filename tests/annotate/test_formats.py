@@ -613,3 +613,17 @@ def test_every_readable_format_is_tried_by_its_content(tmp_path: Path) -> None:
     assert {*samples, "csv"} == set(READABLE)
     for name, row in samples.items():
         assert detect(save(tmp_path / "d", row)) == name
+
+
+@pytest.mark.parametrize("format", ["prefloop", "csv"])
+def test_content_categories_come_back_as_they_were_written(tmp_path: Path, format: str) -> None:
+    record = Record(SKY, [ResponseText("Air.")], content_categories=["war", "ill health"])
+    path = tmp_path / "file"
+    write([record], path, format)
+    assert only(path) == record
+
+
+def test_content_categories_are_texts(tmp_path: Path) -> None:
+    row = {"messages": SKY, "responses": [{"text": "Air."}], "content_categories": ["war", 3]}
+    (found,) = read(save(tmp_path / "file", row))
+    assert found == BadLine(1, "`content_categories` is not a list of texts")

@@ -368,3 +368,16 @@ def test_two_imports_at_once_store_everything_once() -> None:
     assert sorted(added) == [0, 120]
     assert Prompt.objects.count() == 61 and Ranking.objects.count() == 122
     check_tasks(project)
+
+
+@pytest.mark.parametrize("names", [["a|b"], ["a,b"], [" "], ["x" * 150, "y" * 150]])
+def test_a_name_that_no_task_can_hold_makes_a_line_bad(project: Project, names: list[str]) -> None:
+    report = take(project, record(content_categories=names), allow_bad=True)
+    assert len(report.bad) == 1
+    assert not project.prompts.exists()
+
+
+def test_the_content_categories_of_a_record_reach_its_task(project: Project) -> None:
+    take(project, record(content_categories=["war", "health", "war"]))
+    assert project.prompts.get().content_categories == ["health", "war"]
+    assert project.tasks.get().categories == "|health|war|"

@@ -4,16 +4,20 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Assignment, Ranking, Response
+from annotate.models import Assignment, Demonstration, Ranking, Response, Task
+from annotate.services.checks import open_gold_task
 from annotate.services.content import add_prompt, add_response
-from annotate.services.tasks import open_ranking_tasks
+from annotate.services.tasks import label_prompt, open_ranking_tasks
 from annotate.tasks import expire_leases
-from tests.make import make_member, make_project, make_ranking, make_task
+from annotate.views.rank import SCRIPT_WORDS
+from tests.make import make_member, make_project, make_prompt, make_ranking, make_task
 
 HTMX = {"HX-Request": "true"}
+CRITERIA = [{"name": "safe", "label": "Safe"}, {"name": "correct", "label": "Correct"}]
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def form_of(response):
 
 
 def filled(*ranks, **more):
-    return {f"rank-{letter}": rank for letter, rank in zip("abcdef", ranks, strict=False)} | more
+    return {f"rank-{letter}": rank for letter, rank in zip("abcdefgh", ranks, strict=False)} | more
 
 
 # ---- Coming in -------------------------------------------------------------------------------
@@ -80,13 +84,12 @@ def test_looking_claims_nothing(as_ada, project):
 # ---- Ranking without scripts -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [3, 4, 5, 6])
+@pytest.mark.parametrize("k", [3, 4, 5, 6, 8])
 def test_k_responses_are_ranked_by_a_plain_form(as_ada, project, k):
     make_task(project, responses=k)
     mine = start(as_ada, project)
     page = form_of(as_ada.get(url("assignment", mine.pk)))
-    assert page.count("<fieldset") == k
-    assert page.count('type="radio"') == k * k
+    assert page.count('type="radio" name="rank-') == k * k
     assert "checked" not in page
     ranks = [1, 2, 2, *range(4, k + 1)][:k]
     response = as_ada.post(url("submit", mine.pk), filled(*ranks))
@@ -97,16 +100,57 @@ def test_k_responses_are_ranked_by_a_plain_form(as_ada, project, k):
     assert b"All caught up" in as_ada.get(response.url).content
 
 
-@pytest.mark.parametrize(("better", "ranks"), [("a", [1, 2]), ("equal", [1, 1]), ("b", [2, 1])])
+@pytest.mark.parametrize(
+    ("better", "ranks"),
+    [("a", [1, 2]), ("equal", [1, 1]), ("b", [2, 1]), ("bad", [None, None])],
+)
 def test_two_responses_are_compared_by_one_choice(as_ada, project, better, ranks):
     make_task(project, responses=2)
     mine = start(as_ada, project)
     page = form_of(as_ada.get(url("assignment", mine.pk)))
-    assert page.count('name="better"') == 3 and "checked" not in page
+    assert page.count('name="better"') == 4 and "checked" not in page
     assert b"Choose which" in as_ada.post(url("submit", mine.pk), {}).content
     as_ada.post(url("submit", mine.pk), {"better": better})
-    stored = Ranking.objects.get().ranks
-    assert [stored[str(pk)] for pk in mine.display_order] == ranks
+    ranking = Ranking.objects.get()
+    assert [ranking.ranks[str(pk)] for pk in mine.display_order] == ranks
+    assert set(ranking.unacceptable) == (set(mine.display_order) if better == "bad" else set())
+    assert ranking.strength is None
+
+
+@pytest.mark.parametrize(
+    ("better", "ranks", "strength"),
+    [
+        ("a3", [1, 2], 3),
+        ("a1", [1, 2], 1),
+        ("equal", [1, 1], 0),
+        ("b2", [2, 1], 2),
+        ("bad", [None, None], None),
+    ],
+)
+def test_on_seven_steps_the_strength_is_kept_and_comes_back(
+    as_ada, project, better, ranks, strength
+):
+    project.preference_steps = 7
+    project.save()
+    make_task(project, responses=2)
+    mine = start(as_ada, project)
+    page = form_of(as_ada.get(url("assignment", mine.pk)))
+    assert page.count('name="better"') == 8 and "checked" not in page
+    as_ada.post(url("submit", mine.pk), {"better": better})
+    ranking = Ranking.objects.get()
+    assert [ranking.ranks[str(pk)] for pk in mine.display_order] == ranks
+    assert ranking.strength == strength
+    again = form_of(as_ada.get(as_ada.post(url("undo", mine.pk)).url))
+    assert f'value="{better}" checked' in again
+
+
+def test_a_project_without_ties_offers_none(as_ada, project):
+    type(project).objects.update(allow_ties=False)
+    make_task(project, responses=2)
+    mine = start(as_ada, project)
+    assert "About equal" not in form_of(as_ada.get(url("assignment", mine.pk)))
+    assert as_ada.post(url("submit", mine.pk), {"better": "equal"}).status_code == 200
+    assert not Ranking.objects.exists()
 
 
 def test_an_incomplete_ranking_comes_back_as_it_was_with_what_is_missing(as_ada, project):
@@ -116,15 +160,28 @@ def test_an_incomplete_ranking_comes_back_as_it_was_with_what_is_missing(as_ada,
     page = as_ada.post(url("submit", mine.pk), form)
     text = page.content.decode()
     assert page.status_code == 200
-    assert "Response C has no rank yet." in text and "Response D has no rank yet." in text
-    assert "Response A has" not in text
+    assert "No place yet: C and D." in text
     assert form_of(page).count("checked") == 3
     assert "B is &lt;wrong&gt;" in text
     assert not Ranking.objects.exists()
 
 
-@pytest.mark.parametrize("nonsense", [{"rank-a": "9"}, {"rank-a": "x"}, {"unacceptable": ["q"]}])
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"rank-a": "9"},
+        {"rank-a": "x"},
+        {"unacceptable": ["q"]},
+        {"flag-a": ["boring"]},
+        {"flag-prompt": ["boring"]},
+        {"rate-a-safe": "6"},
+        {"confidence": "4"},
+        {"edited": "Better.", "edited_from": "q"},
+        {"edited": "Better."},
+    ],
+)
 def test_values_that_no_page_offers_are_refused(as_ada, project, nonsense):
+    type(project).objects.update(criteria=CRITERIA)
     make_task(project)
     mine = start(as_ada, project)
     assert as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4) | nonsense).status_code == 200
@@ -154,7 +211,7 @@ def test_after_submitting_the_next_task_comes(as_ada, project):
     second = Assignment.objects.leased().get()
     assert response.url == url("assignment", second.pk)
     page = as_ada.get(response.url).content.decode()
-    assert "1 ranked today" in page and "project: 1 of 2" in page
+    assert "1 ranked today" in page
 
 
 def test_submitting_the_same_again_goes_on_and_something_else_is_refused(as_ada, project):
@@ -175,6 +232,188 @@ def test_a_task_is_skipped_with_a_reason(as_ada, project):
     mine.refresh_from_db()
     assert (mine.state, mine.skip_reason) == ("skipped", "knowledge")
     assert as_ada.get(url("assignment", mine.pk)).url == url("rank", project.slug)
+
+
+def test_what_else_is_said_is_stored_and_comes_back(as_ada, project):
+    type(project).objects.update(
+        criteria=CRITERIA, flags=[{"name": "greenwash", "label": "Greenwash"}]
+    )
+    make_task(project)
+    mine = start(as_ada, project)
+    a, b = mine.display_order[:2]
+    said = filled(1, 2, 3, 4, confidence="2", rationale="A is right", edited_from="a")
+    said |= {"flag-b": ["toxic", "greenwash"], "flag-prompt": ["off topic"]}
+    said |= {"rate-a-safe": "5", "rate-b-correct": "1", "edited": "A better\r\nanswer"}
+    as_ada.post(url("submit", mine.pk), said)
+    ranking = Ranking.objects.get()
+    assert ranking.flags == {str(b): ["greenwash", "toxic"], "prompt": ["off topic"]}
+    assert ranking.criteria == {str(a): {"safe": 5}, str(b): {"correct": 1}}
+    assert (ranking.confidence, ranking.rationale) == (2, "A is right")
+    better = Demonstration.objects.get()
+    assert (better.text, better.edited_from_id) == ("A better\nanswer", a)
+    page = form_of(as_ada.get(as_ada.post(url("undo", mine.pk)).url))
+    for field, value in (
+        ("flag-b", "toxic"),
+        ("flag-b", "greenwash"),
+        ("flag-prompt", "off topic"),
+        ("rate-a-safe", "5"),
+        ("rate-b-correct", "1"),
+        ("confidence", "2"),
+    ):
+        assert f'name="{field}" value="{value}" checked' in page
+    assert page.count("checked") == 4 + 6
+    assert "A better\nanswer</textarea>" in page and 'value="a" selected' in page
+    # The same again changes nothing; without the better text that is taken back.
+    as_ada.post(url("submit", mine.pk), said | {"revises": "1"})
+    assert Ranking.objects.count() == 1 and Demonstration.objects.get().retired_at is None
+    as_ada.post(url("undo", mine.pk))
+    as_ada.post(url("submit", mine.pk), said | {"revises": "1", "edited": ""})
+    assert Demonstration.objects.get().retired_at
+
+
+def test_a_project_that_does_not_ask_shows_and_takes_neither_confidence_nor_text(as_ada, project):
+    type(project).objects.update(asks_confidence=False, asks_edit=False)
+    make_task(project)
+    mine = start(as_ada, project)
+    page = form_of(as_ada.get(url("assignment", mine.pk)))
+    assert 'name="confidence"' not in page and 'name="edited"' not in page
+    as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4, edited="New.", edited_from="a"))
+    assert Ranking.objects.exists() and not Demonstration.objects.exists()
+
+
+def test_the_text_of_the_best_response_is_taken_for_editing(as_ada, project):
+    make_task(project, responses=["One.", "Two.", "Three."])
+    mine = start(as_ada, project)
+    texts = {r.pk: r.text for r in mine.task.responses.all()}
+    form = filled(3, 1, 2, unacceptable=["a"], rationale="Because", **{"flag-c": ["toxic"]})
+    whole = form_of(as_ada.post(url("edit", mine.pk), form))
+    assert f"{texts[mine.display_order[1]]}</textarea>" in whole
+    assert "Because" in whole and whole.count("checked") == 5
+    part = as_ada.post(url("edit", mine.pk), form | {"edited_from": "c"}, headers=HTMX)
+    text = part.content.decode()
+    assert text.lstrip().startswith('<details id="edit"')
+    assert f"{texts[mine.display_order[2]]}</textarea>" in text
+
+
+def test_a_task_is_given_back_for_now_and_comes_again(as_ada, project):
+    make_task(project)
+    mine = start(as_ada, project)
+    assert as_ada.post(url("release", mine.pk)).url == url("rank", project.slug)
+    assert b"Start ranking" in as_ada.get(url("rank", project.slug)).content
+    assert start(as_ada, project) == mine
+
+
+# ---- Content to take care with ---------------------------------------------------------------
+
+
+@pytest.fixture
+def violent(project):
+    type(project).objects.update(content_categories=[{"name": "violence", "label": "Violence"}])
+    prompt = make_prompt(project, "What happened?", responses=["A fight.", "Peace."])
+    label_prompt(prompt, language="en", content_categories=["violence"])
+    open_ranking_tasks(project, [(prompt, list(prompt.responses.order_by("pk")))], batch="b")
+    return project
+
+
+def test_texts_to_take_care_with_are_covered_until_uncovered(as_ada, violent):
+    mine = start(as_ada, violent)
+    page = as_ada.get(url("assignment", mine.pk)).content.decode()
+    cover = page[page.index('<details class="cover">') :]
+    before = cover[: cover.index("</summary>")]
+    assert "Violence" in before and "A fight." in cover and "A fight." not in before
+    assert page.index("What happened?") > page.index('<details class="cover">')
+    # What is sent back for a mistake has been uncovered already.
+    again = as_ada.post(url("submit", mine.pk), {}).content
+    assert b'<details class="cover" open>' in again
+
+
+def test_no_more_of_this_kind_skips_the_task_and_is_remembered(as_ada, violent, ada_member):
+    make_task(violent, responses=2)
+    mine = start(as_ada, violent)
+    while mine.task.prompt.content_categories == []:
+        as_ada.post(url("submit", mine.pk), {"better": "a"})
+        mine = Assignment.objects.leased().get()
+    as_ada.post(url("opt_out", mine.pk), {"category": "violence"})
+    mine.refresh_from_db(), ada_member.refresh_from_db()
+    assert (mine.state, mine.skip_reason) == ("skipped", "upsetting")
+    assert ada_member.category_opt_outs == ["violence"]
+
+
+def test_only_a_kind_that_the_task_has_can_be_opted_out_of(as_ada, violent, ada_member):
+    mine = start(as_ada, violent)
+    as_ada.post(url("opt_out", mine.pk), {"category": "nonsense"})
+    ada_member.refresh_from_db()
+    assert ada_member.category_opt_outs == []
+
+
+# ---- Practice --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def practice(project, root):
+    type(project).objects.update(training_tasks=1)
+    project.refresh_from_db()
+    prompt = make_prompt(project, responses=["Right.", "Wrong."])
+    right, wrong = prompt.responses.order_by("pk")
+    return open_gold_task(
+        project,
+        prompt,
+        [right, wrong],
+        {right.pk: 1, wrong.pk: 2},
+        training=True,
+        explanation="The first is right.",
+        by=root,
+    )
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+@pytest.mark.parametrize("passed", [True, False])
+def test_practice_is_named_and_explained_afterwards(as_ada, project, practice, htmx, passed):
+    make_task(project)
+    mine = start(as_ada, project)
+    assert b"Practice" in as_ada.get(url("assignment", mine.pk)).content
+    is_first = mine.display_order[0] == min(practice.responses.values_list("pk", flat=True))
+    better = "a" if is_first == passed else "b"
+    headers = HTMX if htmx else {}
+    said = as_ada.post(url("submit", mine.pk), {"better": better}, headers=headers)
+    page = (said if htmx else as_ada.get(said.url)).content.decode()
+    assert "The first is right." in page and "Go on" in page
+    assert ("Just as we see it" in page) == passed
+    assert "Undo" not in page.split('<section id="work"')[1]
+    assert as_ada.post(url("undo", mine.pk)).status_code == 409
+    after = as_ada.post(url("rank", project.slug))
+    assert Assignment.objects.leased().get().task.kind == "normal"
+    assert url("undo", mine.pk) not in as_ada.get(after.url).content.decode()
+
+
+def test_a_task_with_a_known_answer_looks_like_any_other(as_ada, project, root):
+    """But for its address, which counts on, and the texts."""
+    type(project).objects.update(gold_rate=1.0)
+    prompt = make_prompt(project, "Question?", responses=["Answer 1.", "Answer 2."])
+    one, two = prompt.responses.order_by("pk")
+    open_gold_task(project, prompt, [one, two], {one.pk: 1, two.pk: 2}, by=root)
+    make_task(project, responses=2)
+    shown = []
+    mine = start(as_ada, project)
+    for _ in range(2):
+        response = as_ada.get(url("assignment", mine.pk))
+        body = re.sub(
+            r"/a/\d+/|Question \d*\?|Answer \d\.|Task \d|\d ranked", "", text_of(response)
+        )
+        body = re.sub(r'<form class="undo".*?</form>', "", body, flags=re.S)
+        shown.append(
+            (re.sub(r"Question ?\d*\?|project: \d of \d", "", body), dict(response.headers))
+        )
+        kinds = {mine.task.kind}
+        as_ada.post(url("submit", mine.pk), {"better": "a"})
+        mine = Assignment.objects.leased().first() or mine
+    kinds.add(Task.objects.exclude(kind__in=kinds).get().kind)
+    assert kinds == {"gold", "normal"}
+    (first, headers), (second, more_headers) = shown
+    assert first.split() == second.split()
+    for changing in ("Content-Length", "Set-Cookie"):
+        headers.pop(changing, None), more_headers.pop(changing, None)
+    assert headers == more_headers
 
 
 def test_a_ranking_is_undone_changed_and_stored_as_a_revision(as_ada, project):
@@ -203,7 +442,7 @@ def test_undo_too_late_says_why(as_ada, project):
     refused = as_ada.post(url("undo", mine.pk))
     assert refused.status_code == 409
     assert b"frozen dataset" in refused.content
-    assert b"Undo" not in as_ada.get(url("rank", project.slug)).content
+    assert url("undo", mine.pk) not in as_ada.get(url("rank", project.slug)).content.decode()
 
 
 def test_the_draft_is_still_there_after_reloading(as_ada, project):
@@ -227,6 +466,31 @@ def test_a_draft_from_an_older_tab_is_refused(as_ada, project):
         assert b"edited in another tab" in refused.content
     mine.refresh_from_db()
     assert mine.draft["rank-a"] == "1"
+
+
+def test_the_page_that_wrote_the_draft_may_overwrite_it(as_ada, project):
+    """The answer that it was stored may have been lost on the way."""
+    make_task(project)
+    mine = start(as_ada, project)
+    for rank in (1, 2):
+        form = filled(rank, draft_revision=0, tab="one")
+        saved = as_ada.post(url("draft", mine.pk), form, headers=HTMX)
+        assert saved.status_code == 200
+    other = as_ada.post(url("draft", mine.pk), filled(3, draft_revision=0, tab="two"), headers=HTMX)
+    assert other.status_code == 409 and b"Keep mine" in other.content
+    mine.refresh_from_db()
+    assert (mine.draft["rank-a"], mine.draft_revision) == ("2", 2)
+    kept = as_ada.post(url("draft", mine.pk), filled(3, draft_revision=2, tab="two"), headers=HTMX)
+    assert kept.status_code == 200
+
+
+def test_a_draft_for_what_was_sent_from_another_tab_can_only_be_let_go(as_ada, project):
+    make_task(project)
+    mine = start(as_ada, project)
+    as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4))
+    late = as_ada.post(url("draft", mine.pk), filled(2, draft_revision=0), headers=HTMX)
+    assert late.status_code == 409
+    assert b"Load what is stored" in late.content and b"Keep mine" not in late.content
 
 
 # ---- With htmx -------------------------------------------------------------------------------
@@ -260,7 +524,7 @@ def test_an_incomplete_ranking_is_shown_again_to_htmx_with_status_200(as_ada, pr
     mine = start(as_ada, project)
     response = as_ada.post(url("submit", mine.pk), filled(1), headers=HTMX)
     assert response.status_code == 200
-    assert b"Response B has no rank yet." in response.content
+    assert b"No place yet: B, C and D." in response.content
 
 
 def test_an_expired_session_sends_the_whole_page_to_the_sign_in(client, project, ada_member):
@@ -436,7 +700,17 @@ def test_a_page_touches_a_bounded_number_of_rows(
     for _ in range(12):
         make_task(project)
     mine = start(as_ada, project)
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(9):
         as_ada.get(url("assignment", mine.pk))
-    with django_assert_max_num_queries(48):
+    with django_assert_max_num_queries(34):
         as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4), headers=HTMX)
+
+
+def test_the_script_has_a_word_for_all_that_it_says():
+    scripts = "".join(path.read_text() for path in (settings.BASE_DIR / "static/rank").glob("*.js"))
+    said = set(re.findall(r'phrase\(\s*"(\w+)"', scripts)) | set(
+        re.findall(r"words\.(\w+)", scripts)
+    )
+    for choice in re.findall(r'phrase\([^()]*\? "(\w+)" : "(\w+)"', scripts):
+        said |= set(choice)
+    assert said <= set(SCRIPT_WORDS)

@@ -16,6 +16,7 @@ from annotate.services.people import (
 )
 from annotate.services.projects import create_project, publish_text
 from tests.make import PASSWORD, make_ranking, make_user
+from tests.pages import words
 
 
 def test_an_invitation_lets_so_many_people_in(project):
@@ -138,7 +139,7 @@ def test_every_bad_link_gives_the_same_page(client, project, root):
     client.logout()
     pages = [client.get(url) for url in (used, reverse("annotate:invite", args=["made-up"]))]
     assert [page.status_code for page in pages] == [404, 404]
-    assert pages[0].content == pages[1].content
+    assert words(pages[0]) == words(pages[1])
 
 
 def test_a_new_consent_text_is_put_before_everybody_again(client, project, ada):
@@ -188,7 +189,7 @@ def test_hundreds_of_people_come_page_by_page(client, project, root):
     client.force_login(root)
     url = reverse("annotate:people", args=[project.slug])
     pages = [client.get(url, {"page": n}).content.decode() for n in (1, 2, 3)]
-    found = [set(re.findall(r"<td>(volunteer-\d+|admin-\w+)</td>", page)) for page in pages]
+    found = [set(re.findall(r">(volunteer-\d+|admin-\w+)</a>", page)) for page in pages]
     assert [len(names) for names in found] == [100, 100, 50]
     assert len(set.union(*found)) == 250
     assert 'href="?page=2"' in pages[0] and 'rel="prev"' not in pages[0]

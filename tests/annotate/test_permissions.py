@@ -9,13 +9,27 @@ from django.urls import reverse
 from annotate import urls
 from annotate.models import Assignment, Membership
 from annotate.services.people import create_invite
+from annotate.services.uploads import keep, look
 from tests.make import PASSWORD, make_assignment, make_member, make_project, make_ranking
 from tests.pages import everything
 
 OPEN_TO_ALL = {"invite"}
-FOR_ADMINS = {"people", "person", "revoke"}
-POST_ONLY = {"draft", "alive", "submit", "skip", "undo", "revoke"}
-GET_ONLY = {"assignment", "guidelines", "me"}
+FOR_ADMINS = {
+    *("people", "person", "revoke", "log"),
+    *("settings", "pause", "text", "queue", "open_tasks", "batch", "close_task", "gold"),
+    *("gold_new", "upload", "upload_preview", "upload_again", "upload_confirm", "upload_cancel"),
+}
+FOR_REVIEWERS = {"review", "review_task", "review_ask", "review_gaps"}
+FOR_WHO_MAY_ADD_PROJECTS = {"project_new"}
+POST_ONLY = {
+    *("draft", "alive", "submit", "skip", "undo", "revoke", "pause", "open_tasks", "batch"),
+    *("close_task", "upload_again", "upload_confirm", "upload_cancel", "review_ask", "rejoin"),
+}
+OF_EVERY_MEMBER = {"rejoin"}
+GET_ONLY = {
+    *("assignment", "guidelines_version", "me", "my_rankings", "my_data"),
+    *("queue", "gold", "upload_preview", "log", "review", "review_gaps"),
+}
 NAMES = [pattern.name for pattern in urls.urlpatterns]
 
 
@@ -23,21 +37,31 @@ NAMES = [pattern.name for pattern in urls.urlpatterns]
 def objects(project, ada_member, root):
     """One of each thing that an address may name."""
     invite, token = create_invite(project)
-    make_ranking(ada_member)
+    reviewable = make_ranking(ada_member).assignment.task
     assignment = make_assignment(ada_member)
+    upload = keep(project, root, [b'{"prompt": "Why?"}'], "prompts.jsonl")
+    look(project, upload)
     return {
         "token": token,
         "slug": project.slug,
         "member_id": ada_member.pk,
         "invite_id": invite.pk,
         "assignment_id": assignment.pk,
+        "task_id": assignment.task_id,
+        "review_task task_id": reviewable.pk,
+        "review_ask task_id": reviewable.pk,
+        "prompt_id": assignment.task.prompt_id,
+        "kind": "guidelines",
+        "number": 1,
+        "upload_token": upload.token,
     }
 
 
 def address(name, objects):
     (pattern,) = (p for p in urls.urlpatterns if p.name == name)
     wanted = pattern.pattern.converters
-    return reverse(f"annotate:{name}", kwargs={key: objects[key] for key in wanted})
+    own = {key: objects.get(f"{name} {key}", objects[key]) for key in wanted}
+    return reverse(f"annotate:{name}", kwargs=own)
 
 
 def text_of(response):
@@ -70,7 +94,8 @@ def test_strangers_get_what_they_get_for_things_that_are_not_there(
     before = everything("annotate")
     response = getattr(client, method)(address(name, objects))
     absent = {**objects, "slug": "absent", "member_id": 10**9, "invite_id": 10**9}
-    absent["assignment_id"] = 10**9
+    absent |= {"assignment_id": 10**9, "task_id": 10**9, "prompt_id": 10**9}
+    absent |= {name: 10**9 for name in objects if " " in name}
     missing = getattr(client, method)(address(name, absent))
     assert response.status_code == missing.status_code
     not_offered = name in (POST_ONLY if method == "get" else GET_ONLY)
@@ -79,20 +104,22 @@ def test_strangers_get_what_they_get_for_things_that_are_not_there(
     assert everything("annotate") == before
 
 
-@pytest.mark.parametrize("name", sorted(FOR_ADMINS | POST_ONLY | {"assignment"}))
+@pytest.mark.parametrize(
+    "name", sorted((FOR_ADMINS | FOR_REVIEWERS | POST_ONLY | {"assignment"}) - OF_EVERY_MEMBER)
+)
 def test_who_annotates_too_reaches_neither_anothers_work_nor_admins_pages(
     client, objects, bob, name
 ):
     client.force_login(bob)
     before = everything("annotate")
-    method = client.get if name == "assignment" else client.post
+    method = client.get if name in GET_ONLY else client.post
     assert method(address(name, objects)).status_code == 404
     assert everything("annotate") == before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - FOR_WHO_MAY_ADD_PROJECTS))
 def test_looking_changes_nothing(client, objects, ada, root, name):
-    client.force_login(root if name in FOR_ADMINS else ada)
+    client.force_login(root if name in FOR_ADMINS | FOR_REVIEWERS else ada)
     before = everything("annotate")
     response = client.get(address(name, objects))
     assert response.status_code == (405 if name in POST_ONLY else 302 if name == "rank" else 200)
@@ -102,7 +129,7 @@ def test_looking_changes_nothing(client, objects, ada, root, name):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"guidelines", "me"}))
 def test_a_post_without_a_token_is_refused(objects, ada, root, name):
     strict = Client(enforce_csrf_checks=True)
-    strict.force_login(root if name in FOR_ADMINS else ada)
+    strict.force_login(root if name in FOR_ADMINS | FOR_REVIEWERS else ada)
     before = everything("annotate")
     response = strict.post(address(name, objects))
     assert response.status_code == 403
@@ -110,11 +137,34 @@ def test_a_post_without_a_token_is_refused(objects, ada, root, name):
     assert everything("annotate") == before
 
 
+@pytest.mark.parametrize("name", sorted(FOR_ADMINS | FOR_REVIEWERS))
+def test_a_reviewer_reaches_what_is_reviewed_and_nothing_else(client, project, objects, name):
+    client.force_login(make_member(project, "rita", Membership.Role.REVIEWER).user)
+    before = everything("annotate")
+    method = client.post if name in POST_ONLY - FOR_REVIEWERS else client.get
+    response = method(address(name, objects))
+    reached = 405 if name in POST_ONLY else 200
+    assert response.status_code == (reached if name in FOR_REVIEWERS else 404)
+    if reached == 200 and name in FOR_REVIEWERS:
+        assert b"/review/" in response.content and b"/people/" not in response.content
+    assert everything("annotate") == before
+
+
+@pytest.mark.parametrize("state", ["paused", "excluded", "left"])
+@pytest.mark.parametrize("role", ["reviewer", "admin"])
+def test_who_does_not_take_part_now_reviews_nothing(client, objects, bob_member, role, state):
+    Membership.objects.filter(pk=bob_member.pk).update(role=role, state=state)
+    client.force_login(bob_member.user)
+    for name in FOR_REVIEWERS:
+        assert client.post(address(name, objects)).status_code in (404, 405)
+        assert client.get(address(name, objects)).status_code in (404, 405)
+
+
 @pytest.mark.parametrize("state", ["excluded", "left"])
 def test_who_was_excluded_or_left_sees_the_project_no_more(client, objects, ada_member, state):
     Membership.objects.filter(pk=ada_member.pk).update(state=state)
     client.force_login(ada_member.user)
-    for name in ("rank", "me", "guidelines", "assignment"):
+    for name in ("rank", "me", "my_rankings", "my_settings", "guidelines", "assignment"):
         assert client.get(address(name, objects)).status_code == 404
     assert Assignment.objects.leased().exists()
 

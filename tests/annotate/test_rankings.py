@@ -203,3 +203,108 @@ def test_excluded_judgements_are_left_out_until_the_exclusion_is_lifted(
     assert counted() == {hers, other}
     assert ada_member.state == "active"
     assert Ranking.objects.count() == 3
+
+
+# ---- What is said besides the order --------------------------------------------------------------
+
+
+def test_flags_ratings_and_confidence_are_stored_by_response(project, ada_member):
+    project.criteria = [{"name": "safe", "label": "Safe"}]
+    project.flags = [{"name": "greenwash", "label": "Greenwash"}]
+    project.save()
+    mine = make_assignment(ada_member)
+    a, b, c, _ = mine.display_order
+    ranking = submit_ranking(
+        mine,
+        ranks(mine, 1, 2, 3, 4),
+        flags={a: ["toxic", "greenwash"], b: [], "prompt": ["off topic"]},
+        criteria={a: {"safe": 5}, c: {}},
+        confidence=3,
+    )
+    assert ranking.flags == {str(a): ["greenwash", "toxic"], "prompt": ["off topic"]}
+    assert ranking.criteria == {str(a): {"safe": 5}}
+    assert ranking.confidence == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"flags": {"prompt": ["boring"]}}, "no flag 'boring'"),
+        ({"flags": {999: ["toxic"]}}, "can be flagged"),
+        ({"criteria": {999: {"safe": 1}}}, "can be rated"),
+        ({"criteria": {"first": {"kind": 1}}}, "no criterion 'kind'"),
+        ({"criteria": {"first": {"safe": 6}}}, "from 1 to 5"),
+        ({"criteria": {"first": {"safe": 0}}}, "from 1 to 5"),
+        ({"confidence": 0}, "Confidence"),
+        ({"confidence": 4}, "Confidence"),
+        ({"strength": 1}, "two ranked responses"),
+        ({"edited": (999, "Better.")}, "can be edited"),
+    ],
+)
+def test_what_nobody_asked_for_is_refused_and_nothing_stored(project, ada_member, said, named):
+    project.criteria = [{"name": "safe", "label": "Safe"}]
+    project.save()
+    mine = make_assignment(ada_member)
+    if "first" in said.get("criteria", {}):
+        said = {"criteria": {mine.display_order[0]: said["criteria"]["first"]}}
+    with pytest.raises(InvalidRanking, match=named):
+        submit_ranking(mine, ranks(mine, 1, 2, 3, 4), **said)
+    mine.refresh_from_db()
+    assert mine.state == Assignment.State.LEASED
+    assert not Ranking.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "strength", "fits"),
+    [
+        ((1, 2), 1, True),
+        ((2, 1), 3, True),
+        ((1, 1), 0, True),
+        ((1, 2), 0, False),
+        ((1, 1), 1, False),
+        ((1, 2), 4, False),
+    ],
+)
+def test_a_strength_fits_its_preference(project, ada_member, given, strength, fits):
+    mine = make_assignment(ada_member, responses=2)
+    if fits:
+        assert submit_ranking(mine, ranks(mine, *given), strength=strength).strength == strength
+    else:
+        with pytest.raises(InvalidRanking, match="strength"):
+            submit_ranking(mine, ranks(mine, *given), strength=strength)
+
+
+def test_the_same_order_with_another_remark_is_another_ranking(project, ada_member):
+    mine = make_assignment(ada_member)
+    submit_ranking(mine, ranks(mine, 1, 2, 3, 4))
+    with pytest.raises(Conflict, match="stored already"):
+        submit_ranking(mine, ranks(mine, 1, 2, 3, 4), confidence=1)
+
+
+def test_a_better_text_is_kept_replaced_and_taken_back(project, ada_member):
+    mine = make_assignment(ada_member)
+    best = mine.display_order[0]
+    given = ranks(mine, 1, 2, 3, 4)
+
+    def in_force():
+        return [one.text for one in mine.demonstrations.filter(retired_at=None)]
+
+    submit_ranking(mine, given, edited=(best, "Better."))
+    assert in_force() == ["Better."]
+    assert mine.demonstrations.get().author == ada_member
+    submit_ranking(mine, given, edited=(best, "Best."))
+    assert in_force() == ["Best."]
+    submit_ranking(mine, given, edited=(best, "Better."))
+    assert in_force() == ["Better."]
+    unchanged = mine.task.responses.get(pk=best).text
+    submit_ranking(mine, given, edited=(best, f" {unchanged}"))
+    assert in_force() == []
+
+
+def test_the_first_judgement_of_a_task_has_nobody_to_agree_with(project, ada_member, bob_member):
+    task = make_ranking(ada_member, [1, 2, 3, 4]).assignment.task
+    task.refresh_from_db()
+    assert task.agreement is None
+    make_ranking(bob_member, [1, 2, 3, 4], task=task)
+    task.refresh_from_db()
+    assert task.agreement == 1

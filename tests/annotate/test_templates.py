@@ -34,8 +34,11 @@ def test_html_of_others_is_marked_where_it_is_put_in(path):
         assert "hx-disable" in marks and "data-untrusted" in marks
 
 
-def test_our_script_builds_no_html_and_asks_no_other_machine():
-    script = (ROOT / "static" / "rank.js").read_text()
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "static").glob("*/*.js")), ids=lambda path: path.name
+)
+def test_our_scripts_build_no_html_and_ask_no_other_machine(path):
+    script = path.read_text()
     for forbidden in (
         "innerHTML",
         "insertAdjacentHTML",

@@ -52,7 +52,9 @@ def open_page(chromium, live_server):
 
     def complain(message):
         # That an answer had an error status is said by the page itself, and tested there.
-        answered = "the server responded" in message.text or "Error Code" in message.text
+        # So is that there was none.
+        told = ("the server responded", "Error Code", "net::ERR_", "htmx:afterRequest", "htmx:send")
+        answered = any(words in message.text for words in told)
         if message.type in ("error", "warning") and not answered:
             complaints.append(message.text)
 

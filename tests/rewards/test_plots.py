@@ -209,4 +209,13 @@ def test_coordinates_are_the_same_in_a_language_with_a_decimal_comma():
     english = drawing(rendered(chart))
     with translation.override("de"):
         german = drawing(rendered(chart))
-    assert ElementTree.tostring(english) == ElementTree.tostring(german)
+    assert [part.attrib for part in english.iter()] == [part.attrib for part in german.iter()]
+
+
+def test_figures_are_written_as_the_language_writes_them():
+    with translation.override("de"):
+        assert charts.readable(1204.0) == "1.204"
+        assert charts.written([-0.5, 0.0]) == ["−0,5", "0,0"]
+        assert charts.in_words(Interval("", 0.0, -0.118, 0.1215)) == "0,00 [−0,12; 0,12]"
+    with translation.override("ar"):  # the mark keeps the sign on the left of its number
+        assert charts.readable(-0.5) == "\u200e−0,5"

@@ -84,6 +84,8 @@ def test_a_run_makes_a_candidate(ranked: Project, base: str) -> None:
     assert manifest.digest() == version.digest
     assert manifest.facts["snapshot"] == version.snapshot.digest
     assert manifest.facts["metrics"] == version.metrics
+    assert manifest.facts["contradicted"]["n_scored"] == 30
+    assert run.result["second_opinions"] == 0  # ada ranked them all by the same rule
     steps = list(run.metrics.order_by("step").values_list("values", flat=True))
     assert any("validation_loss" in values for values in steps)
     assert any("train_loss" in values for values in steps)

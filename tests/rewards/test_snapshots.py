@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from annotate.models import AuditEvent, Membership, Project, Ranking, Response, Task
+from annotate.models import Adjudication, AuditEvent, Membership, Project, Ranking, Response, Task
 from annotate.services.assignments import Conflict
 from annotate.services.projects import exclude, lift
 from annotate.services.rankings import reopen, submit_ranking
+from annotate.services.review import adjudicate
 from annotate.services.tasks import open_ranking_tasks
 from rewards.ml.artefacts import verify
 from rewards.ml.pairs import read_snapshot
-from rewards.models import Snapshot
+from rewards.models import AgreementReport, Snapshot
+from rewards.services.agreement import measure
 from rewards.services.dataset import keyed_pseudonym
+from rewards.services.exports import records
 from rewards.services.reward_models import request_reward_model
-from rewards.services.snapshots import NothingToFreeze, freeze
+from rewards.services.snapshots import NothingToFreeze, count, freeze
 from rewards.services.taint import refresh_taint
 from tests import make
 
@@ -378,3 +381,223 @@ def test_who_revises_while_it_freezes_is_either_in_time_or_refused(
     assert frozen.count() == Ranking.objects.filter(frozen_at__isnull=False).count() > 0
     assert all(ranking.is_current for ranking in frozen)
     assert snapshot.counts["rankings"] == frozen.count()
+
+
+# ---- Adjudications ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rita(ada_member: Membership) -> Membership:
+    return make.make_member(ada_member.project, "rita", Membership.Role.REVIEWER)
+
+
+def disputed(ada: Membership, bob: Membership, split: str = "train", **options: Any) -> Task:
+    """A task that two people judged in opposite ways."""
+    prompt = make.make_prompt(ada.project, responses=3, split=split)
+    responses = list(prompt.responses.order_by("pk"))
+    (task,) = open_ranking_tasks(
+        ada.project, [(prompt, responses)], batch=f"{prompt.pk}", **options
+    )
+    make.make_ranking(ada, (1, 2, 3), task=task)
+    make.make_ranking(bob, (3, 2, 1), task=task)
+    return task
+
+
+def decide(
+    task: Task, reviewer: Membership, *ranks: int | None, replaces: int | None = None
+) -> Adjudication:
+    """The reviewer's own ranking, in the order of the responses' ids; none leaves it as it is."""
+    ids = sorted(task.responses.values_list("pk", flat=True))
+    given = dict(zip(ids, ranks, strict=True)) if ranks else None
+    return adjudicate(task, reviewer, "taste", ranks=given, replaces=replaces)
+
+
+def judgements(snapshot: Snapshot) -> dict[str, list[tuple[str, dict[str, int | None]]]]:
+    """Of each prompt who said what: the keyed pseudonym, and ranks by text."""
+    return {
+        line["prompt_id"]: [
+            (
+                one["annotator"],
+                dict(zip((r["text"] for r in line["responses"]), one["ranks"], strict=True)),
+            )
+            for one in line["judgements"]
+        ]
+        for line in lines(snapshot)
+    }
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_decision_takes_the_place_of_the_rankings_of_its_task(
+    ada_member: Membership, bob_member: Membership, rita: Membership, split: str
+) -> None:
+    project = ada_member.project
+    task = disputed(ada_member, bob_member, split)
+    other = make.make_ranking(ada_member, (2, 1, 3))
+    decision = decide(task, rita, 2, 1, None)
+    snapshot = freeze(project)
+    said = judgements(snapshot)
+    texts = [r.text for r in task.responses.order_by("pk")]
+    assert said[task.prompt.content_hash] == [
+        (keyed_pseudonym(project, rita.pk), dict(zip(texts, (2, 1, None), strict=True)))
+    ]
+    ((who, _),) = said[other.assignment.task.prompt.content_hash]
+    assert who == keyed_pseudonym(project, ada_member.pk)
+    assert {one["weight"] for line in lines(snapshot) for one in line["judgements"]} == {1.0}
+    assert snapshot.adjudication_ids == [decision.pk]
+    # The rankings are frozen with it all the same: what it stands for stays as it was.
+    assert snapshot.rankings.count() == 3
+    assert not Ranking.objects.filter(frozen_at=None).exists()
+
+
+def test_held_out_prompts_keep_what_people_said(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    task = disputed(ada_member, bob_member, "test")
+    decide(task, rita, 1, 1, 2)
+    snapshot = freeze(ada_member.project)
+    assert len(judgements(snapshot)[task.prompt.content_hash]) == 2
+    assert snapshot.adjudication_ids == []
+
+
+def test_the_agreement_is_that_of_the_people_whatever_was_decided(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    task = disputed(ada_member, bob_member, kind="audit")
+    before = measure(ada_member.project).figures
+    assert before["n_overlapped_prompts"] == 1
+    decide(task, rita, 1, 2, 2)
+    AgreementReport.objects.all().delete()
+    assert freeze(ada_member.project).agreement == before
+
+
+def test_a_decision_to_leave_it_changes_nothing(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    first = freeze_with(ada_member, bob_member)
+    decide(Task.objects.get(), rita)
+    assert freeze(ada_member.project) == first
+
+
+def freeze_with(ada: Membership, bob: Membership) -> Snapshot:
+    disputed(ada, bob)
+    return freeze(ada.project)
+
+
+def test_a_decision_makes_a_new_snapshot_and_the_same_ones_the_same_bytes(
+    ada_member: Membership, bob_member: Membership, rita: Membership, settings: Any, tmp_path: Any
+) -> None:
+    project = ada_member.project
+    before = freeze_with(ada_member, bob_member)
+    decision = decide(Task.objects.get(), rita, 1, 1, 2)
+    decided = freeze(project)
+    assert (decided.number, decided.digest != before.digest) == (2, True)
+    assert freeze(project) == decided
+    project.snapshots.filter(pk=decided.pk).delete()
+    settings.ARTEFACT_ROOT = tmp_path / "elsewhere"
+    assert freeze(project).digest == decided.digest
+    decide(Task.objects.get(), rita, replaces=decision.pk)
+    assert lines(freeze(project)) == lines_at(before, settings, tmp_path / "artefacts")
+
+
+def lines_at(snapshot: Snapshot, settings: Any, root: Any) -> list[dict[str, Any]]:
+    settings.ARTEFACT_ROOT = root
+    return lines(snapshot)
+
+
+def test_without_a_ranking_to_learn_from_a_decision_counts_no_more(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    project = ada_member.project
+    task = disputed(ada_member, bob_member)
+    other = make.make_ranking(rita)
+    decide(task, rita, 1, 1, 2)
+    exclude(project, ada_member, "careless", by=None)
+    assert task.prompt.content_hash in judgements(freeze(project))
+    exclude(project, bob_member, "careless", by=None)
+    without = freeze(project)
+    assert [*judgements(without)] == [other.assignment.task.prompt.content_hash]
+    assert without.adjudication_ids == []
+
+
+def test_excluding_a_reviewer_takes_his_decisions_out_and_taints_what_held_them(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    project = ada_member.project
+    clean = freeze_with(ada_member, bob_member)
+    decide(Task.objects.get(), rita, 1, 1, 2)
+    tainted = freeze(project)
+    exclusion = exclude(project, rita, "bribed", by=None)
+    for snapshot in (clean, tainted):
+        snapshot.refresh_from_db()
+    assert clean.tainted_at is None
+    assert tainted.taint_reason == f"{rita.pseudonym} was excluded: bribed"
+    assert lines(freeze(project)) == lines(clean)
+    lift(exclusion, by=None)
+    tainted.refresh_from_db()
+    assert tainted.tainted_at is None
+
+
+def test_a_reviewer_excluded_while_it_freezes_decides_nothing_in_it(
+    ada_member: Membership,
+    bob_member: Membership,
+    rita: Membership,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = ada_member.project
+    task = disputed(ada_member, bob_member)
+    decide(task, rita, 1, 1, 2)
+
+    def exclude_and_count(prompts: Any) -> dict[str, Any]:  # after the folder is written
+        exclude(project, rita, "bribed", by=None)
+        return count(prompts)
+
+    monkeypatch.setattr("rewards.services.snapshots.count", exclude_and_count)
+    snapshot = freeze(project)
+    assert (snapshot.adjudication_ids, snapshot.tainted_at) == ([], None)
+    assert len(judgements(snapshot)[task.prompt.content_hash]) == 2
+
+
+def test_rankings_as_they_stand_are_exported_as_decided(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    task = disputed(ada_member, bob_member)
+    decide(task, rita, 1, 1, 2)
+    (record,) = records(ada_member.project)
+    assert [one.annotator for one in record.judgements] == [
+        keyed_pseudonym(ada_member.project, rita.pk)
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_decision_made_while_it_freezes_is_either_in_or_for_the_next(
+    ada_member: Membership, bob_member: Membership, rita: Membership
+) -> None:
+    project = ada_member.project
+    tasks = [disputed(ada_member, bob_member) for _ in range(8)]
+    first = [decide(task, rita, 1, 1, 2) for task in tasks]
+    barrier = threading.Barrier(2)
+
+    def decide_anew() -> None:
+        for task, before in zip(tasks, first, strict=True):
+            decide(task, rita, 2, 1, 1, replaces=before.pk)
+
+    def together(work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [
+            pool.submit(together, work) for work in (decide_anew, lambda: freeze(project))
+        ]:
+            done.result()
+    for snapshot in (Snapshot.objects.get(number=1), freeze(project)):
+        held = Adjudication.objects.filter(pk__in=snapshot.adjudication_ids)
+        assert {row.task_id for row in held} == {task.pk for task in tasks}
+        by_prompt = judgements(snapshot)
+        for row in held.select_related("task__prompt"):
+            ((_, ranks),) = by_prompt[row.task.prompt.content_hash]
+            ids = dict(row.task.responses.values_list("text", "pk"))
+            assert {str(ids[text]): rank for text, rank in ranks.items()} == row.ranks

@@ -29,7 +29,7 @@ from training.services.policies import (
 )
 
 Status, Step = PolicyVersion.Status, Cycle.Step
-POST_ONLY = {"promote", "release", "resume", "start_cycle"}
+POST_ONLY = {"promote", "release", "resume", "sample", "start_cycle"}
 COMPARED = EVALUATION | {
     "against_number": 1,
     "win_rate": {"value": 0.81, "low": 0.755, "high": 0.86, "n": 204},
@@ -169,7 +169,7 @@ def test_the_stations_show_the_stored_figures(admin, ada_member, bob_member, can
     assert "71.3 % [66.2, 76.1], n = 212" in page
     assert "length rule 55.0 % [49.0, 61.0], n = 212" in page
     assert "people not measured yet" in page
-    assert "won against policy 1 people, blind not measured yet" in page
+    assert "wins against policy 1 people, blind not measured yet" in page
     assert "reward model 81.0 % [75.5, 86.0], n = 204" in page
 
 

@@ -144,12 +144,14 @@ def what_needs_you(loop: Loop) -> Need:
 
 def _setup(loop: Loop) -> Need | None:
     if not loop.n_prompts:
-        return Need(gettext("There are no prompts yet: import some, with responses to rank."))
+        text = gettext("There are no prompts yet: import some, with responses to rank.")
+        return Need(text, "annotate:upload", gettext("Upload prompts"))
     if not loop.n_volunteers:
         text = gettext("Nobody ranks yet: invite volunteers.")
         return Need(text, "annotate:people", gettext("Invite people"))
     if loop.project.paused:
-        return Need(gettext("The project is paused: nobody is given tasks, and no cycle begins."))
+        text = gettext("The project is paused: nobody is given tasks, and no cycle begins.")
+        return Need(text, "annotate:settings", gettext("Let it go on"))
     return None
 
 

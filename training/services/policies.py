@@ -17,6 +17,7 @@ from rewards.services.bases import NoSuchBase, adopt_base
 from rewards.services.runs import request_run
 from training.lifecycle import (
     NotAllowed,
+    asked_least,
     failing_rules,
     judge_promotion,
     promote,
@@ -38,6 +39,7 @@ __all__ = [
     "request_samples",
     "request_update",
     "roll_back",
+    "write_responses",
 ]
 
 Status = PolicyVersion.Status
@@ -113,6 +115,23 @@ def register_base(
             policy.go_live()
         AuditEvent.record("register", policy, project=project, actor=by, base=name)
     return policy
+
+
+@transaction.atomic
+def write_responses(policy: PolicyVersion, n: int, *, by: User | None = None) -> Run:
+    """Ask for the project's K responses of the policy to the `n` prompts that were asked least.
+
+    Asked twice, it is done twice, with other responses; but not while the first is under way.
+    Raises NotAllowed, also where no prompt is there.
+    """
+    project = Project.objects.select_for_update().get(pk=policy.project_id)
+    earlier = project.runs.filter(kind="sample")
+    if run := earlier.exclude(state__in=Run.FINISHED).first():
+        raise NotAllowed(f"run {run.pk} is writing responses already: wait for it, or cancel it")
+    prompts = asked_least(project, n)
+    return request_samples(
+        policy, prompts, project.responses_per_prompt, seed=earlier.count(), by=by
+    )
 
 
 @transaction.atomic

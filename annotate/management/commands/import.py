@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from tqdm import tqdm
 
-from annotate.formats import READABLE, BadLine, FileRefused, Record, detect, read
+from annotate.formats import READABLE, BadLine, FileRefused, detect, read
 from annotate.management.output import JsonCommand
 from annotate.models import Project
 from annotate.rendering import show_hidden
 from annotate.services.import_report import ImportRefused, ImportReport
-from annotate.services.importing import import_records
+from annotate.services.importing import import_records, with_topic
 from annotate.services.projects import create_project
 
 NAMED_LINES = 20  # bad lines that an error names
@@ -110,13 +109,6 @@ def digest_of(path: Path) -> str:
         raise OSError("it is not a file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def with_topic(records: Iterable[Record | BadLine], topic: str) -> Iterator[Record | BadLine]:
-    for record in records:
-        if topic and isinstance(record, Record) and not record.topic:
-            record = replace(record, topic=topic)
-        yield record
 
 
 def named(bad: Sequence[BadLine]) -> str:

@@ -1,0 +1,97 @@
+"""Tasks whose right ranking is known: how people did, and writing further ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotate.forms.gold import GoldForm
+from annotate.models import Project, Prompt
+from annotate.requests import SignedInRequest, administered, page_of
+from annotate.services.checks import open_gold_task
+from annotate.services.gold import (
+    agreed_ranking,
+    candidates,
+    known_tasks,
+    prompts_with,
+    with_results,
+)
+from annotate.services.queue import in_a_line
+from annotate.services.rankings import InvalidRanking
+
+TASKS_ON_A_PAGE = 25
+SHOWN_RESPONSES = 24
+
+
+@require_GET
+def gold(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Gold and practice tasks with how people did, and prompts that could become some."""
+    project = administered(request, slug)
+    words = request.GET.get("q", "").strip()[:200]
+    page = page_of(request, known_tasks(project), TASKS_ON_A_PAGE)
+    context = {
+        "project": project,
+        "page": page,
+        "tasks": [(one, in_a_line(one.task.prompt)) for one in with_results(page)],
+        "words": words,
+        "found": [(one, in_a_line(one)) for one in prompts_with(project, words)] if words else [],
+        "candidates": [(task, in_a_line(task.prompt)) for task in candidates(project)],
+    }
+    return render(request, "annotate/gold.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def gold_new(request: SignedInRequest, slug: str, prompt_id: int) -> HttpResponse:
+    """Write the right ranking of a prompt's responses, perhaps from what people agreed on."""
+    project = administered(request, slug)
+    prompt = get_object_or_404(project.prompts, pk=prompt_id)
+    responses = list(prompt.responses.filter(retired_at=None).order_by("pk")[:SHOWN_RESPONSES])
+    form = GoldForm(
+        request.POST if request.method == "POST" else None,
+        responses=responses,
+        initial=_agreed(project, prompt, request.GET.get("task", "")),
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            open_gold_task(
+                project,
+                prompt,
+                [one for one in responses if one.pk in form.ranks],
+                form.ranks,
+                unacceptable=form.unacceptable,
+                training=form.cleaned_data["kind"] == GoldForm.TRAINING,
+                explanation=form.cleaned_data["explanation"],
+                by=request.user,
+            )
+        except InvalidRanking as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, _("The task is open now."))
+            return redirect("annotate:gold", slug)
+    context = {
+        "project": project,
+        "prompt": prompt,
+        "turns": list(zip(prompt.messages, prompt.html, strict=True)),
+        "form": form,
+    }
+    return render(request, "annotate/gold_new.html", context)
+
+
+def _agreed(project: Project, prompt: Prompt, task_id: str) -> Mapping[str, Any]:
+    """What the form begins with: the ranking that people agreed on in that task, if any."""
+    task = (
+        project.tasks.filter(pk=int(task_id), prompt=prompt).first()
+        if task_id.isdecimal() and len(task_id) < 19
+        else None
+    )
+    said = agreed_ranking(task) if task else None
+    if said is None:
+        return {}
+    ranks = {f"rank-{pk}": rank for pk, rank in said.ranks.items() if rank is not None}
+    return ranks | {f"bad-{pk}": True for pk in said.unacceptable}
