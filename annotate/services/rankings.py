@@ -358,8 +358,13 @@ def _preference(a: int | None, b: int | None) -> int | None:
 
 
 def why_not_revisable(current: Ranking) -> str:
-    """Why the ranking stands for good, or nothing where it may still be revised."""
-    if current.frozen_at:
+    """Why the ranking stands for good, or nothing where it may still be revised.
+
+    A frozen dataset fixes all that the person had ranked before, whether it entered or not: what
+    enters none would tell which tasks examine people.
+    """
+    mine = Ranking.objects.filter(assignment__annotator=current.assignment.annotator_id)
+    if mine.filter(frozen_at__gte=current.created_at).exists():
         return gettext("The ranking is part of a frozen dataset by now.")
     if current.assignment.task.kind == Task.Kind.TRAINING:
         return gettext("The right order was shown, so the practice stands as it is.")

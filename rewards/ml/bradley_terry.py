@@ -189,14 +189,16 @@ def _newton(cells: _Cells) -> tuple[Floats, Floats, float]:
     theta = np.zeros(cells.design.shape[1] + cells.ties)
     value, gradient, information = log_likelihood(theta, cells)
     for _ in range(ROUNDS):
-        step = np.linalg.solve(information, gradient)
+        # Damped a little, or it would be singular on the way to infinity; the maximum is the same.
+        damping = 1e-10 * information.diagonal().max() * np.eye(len(theta))
+        step = np.linalg.solve(information + damping, gradient)
         size = 1.0
         while size > 1e-9:  # a full step may overshoot far from the maximum
             found = log_likelihood(theta + size * step, cells)
             if found[0] >= value:
                 break
             size /= 2
-        if gradient @ step < 1e-12 * max(1.0, abs(value)) or size <= 1e-9:
+        if gradient @ step < 1e-12 or size <= 1e-9:
             break
         theta = theta + size * step
         value, gradient, information = found
@@ -214,12 +216,12 @@ def log_likelihood(theta: Floats, cells: _Cells) -> tuple[float, Floats, Floats]
     value = float((cells.first * scores[0] + cells.second * scores[2] - n * total).sum())
     lead = (p[0] - p[2]) / 2  # expected value of ±1/2
     along = cells.design.T @ ((cells.first - cells.second) / 2 - n * lead)
-    curvature = n * ((p[0] + p[2]) / 4 - lead**2)
+    curvature = n * ((p[0] + p[2]) * p[1] / 4 + p[0] * p[2])  # variance, without cancellation
     information = (cells.design.T @ (cells.design * curvature[:, None])).toarray()
     if not cells.ties:
         return value, along, information
     value += float(cells.tie.sum() * theta[-1])
     cross = cells.design.T @ (-n * lead * p[1])
-    own = (n * p[1] * (1 - p[1])).sum()
+    own = (n * p[1] * (p[0] + p[2])).sum()
     gradient = np.append(along, (cells.tie - n * p[1]).sum())
     return value, gradient, np.block([[information, cross[:, None]], [cross[None, :], own]])

@@ -49,8 +49,8 @@ def tau_b(comparisons: Comparisons) -> tuple[Floats, Floats]:
     everything has no tau-b and is left out. Source: Kendall 1945.
     """
     total, count = np.zeros(comparisons.n_prompts), np.zeros(comparisons.n_prompts)
-    for start, stop in _blocks(comparisons):
-        i, j = _together(comparisons.unit[start:stop])
+    for start, stop in blocks(comparisons):
+        i, j = together(comparisons.unit[start:stop])
         one, two = comparisons.value[start:stop][i], comparisons.value[start:stop][j]
         a, b = comparisons.annotator[start:stop][i], comparisons.annotator[start:stop][j]
         prompt = comparisons.prompt[start:stop][i]
@@ -65,7 +65,7 @@ def tau_b(comparisons: Comparisons) -> tuple[Floats, Floats]:
     return total, count
 
 
-def _together(unit: Ints) -> tuple[Ints, Ints]:
+def together(unit: Ints) -> tuple[Ints, Ints]:
     """Indices i < j of every two entries with the same unit; `unit` is ascending."""
     left, right = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     step = 1
@@ -79,7 +79,7 @@ def _together(unit: Ints) -> tuple[Ints, Ints]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _blocks(comparisons: Comparisons) -> Iterator[tuple[int, int]]:
+def blocks(comparisons: Comparisons) -> Iterator[tuple[int, int]]:
     """Slices of whole prompts, each with about BLOCK comparisons of two annotators."""
     if not len(comparisons.unit):
         return

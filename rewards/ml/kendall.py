@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, kendalltau, rankdata
 
+from rewards.ml.columns import rows_of
 from rewards.ml.comparisons import Floats
 
 State = Literal[
@@ -99,9 +100,7 @@ def kendall_w(ranks: Sequence[Sequence[float | None]] | NDArray[Any]) -> Concord
     Who ranked nothing, and what nobody ranked, does not count; "missing ranks" if anyone else left
     a response out. Raises ValueError for rows of unequal length.
     """
-    rows = [list(row) for row in ranks]
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"Annotators ranked {sorted({len(row) for row in rows})} responses")
+    rows = rows_of(ranks, "Annotators by responses")
     scores: Floats = np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else 0)
     missing = np.isnan(scores)
     scores = scores[~missing.all(axis=1)][:, ~missing.all(axis=0)]

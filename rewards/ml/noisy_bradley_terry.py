@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from rewards.ml.comparisons import Floats, Ints, sum_by
 from rewards.ml.outcomes import Outcomes
@@ -49,8 +49,8 @@ class Habits:
 
 @dataclass(frozen=True)
 class NoisyBradleyTerry:
-    """`scores` (N,) are log-odds with mean zero in each of the `components` (N,), the groups of
-    items that are compared at all; between these they say nothing. Both are None and `annotators`
+    """`scores` (N,) are log-odds whose mean is zero in each of the `components` (N,), the groups of
+    items that are compared at all: the prior sees to that. Between groups they say nothing. Both are None and `annotators`
     empty unless `state` is "ok". `log_posterior` has one entry a round and never falls.
     """
 
@@ -100,14 +100,12 @@ def noisy_bradley_terry(outcomes: Outcomes) -> NoisyBradleyTerry:
     options = {"maxiter": ROUNDS, "maxfun": 2 * ROUNDS, "ftol": 1e-10, "gtol": 1e-5}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=remember, options=options)
     scores, attention, first = np.split(found.x, (n_items, n_items + people))
-    components = outcomes.components()
-    means = np.bincount(components, scores) / np.bincount(components)
     judged = sum_by(outcomes.annotator, outcomes.count, people)
     return NoisyBradleyTerry(
         state="ok",
         items=outcomes.items,
-        scores=scores - means[components],
-        components=components,
+        scores=scores,
+        components=outcomes.components(),
         annotators=tuple(
             Habits(name, float(expit(attention[a])), float(expit(first[a])), int(judged[a]))
             for a, name in enumerate(outcomes.annotators)
@@ -124,27 +122,25 @@ def log_posterior(theta: Floats, data: _Data) -> tuple[float, Floats]:
     """
     n_items, people = data.n_items, data.n_annotators
     scores, attention, first = np.split(theta, (n_items, n_items + people))
-    looks = expit(attention)
-    prior = -(scores @ scores) / (2 * SCORE_SD**2) - (first @ first) / (2 * HABIT_SD**2)
-    prior -= (
-        ATTENTIVE * np.logaddexp(0, -attention) + INATTENTIVE * np.logaddexp(0, attention)
-    ).sum()
-    to_scores = -scores / SCORE_SD**2
-    to_attention = ATTENTIVE - (ATTENTIVE + INATTENTIVE) * looks
-    to_first = -first / HABIT_SD**2
+    prior = (ATTENTIVE * log_expit(attention) + INATTENTIVE * log_expit(-attention)).sum()
+    prior -= (scores @ scores) / (2 * SCORE_SD**2) + (first @ first) / (2 * HABIT_SD**2)
     value = float(prior)
+    to_scores = -scores / SCORE_SD**2
+    to_attention = ATTENTIVE - (ATTENTIVE + INATTENTIVE) * expit(attention)
+    to_first = -first / HABIT_SD**2
     who = data.annotator
     d = scores[data.first] - scores[data.second]
+    looking, not_looking = log_expit(attention)[who], log_expit(-attention)[who]
     for picks, sign in ((data.picked_first, 1.0), (data.picked_second, -1.0)):
-        by_worth, by_habit = expit(sign * d), expit(sign * first)[who]
-        p = looks[who] * by_worth + (1 - looks[who]) * by_habit
-        value += float(picks @ np.log(p))
-        share = picks / p
-        slope = sign * share * looks[who] * by_worth * (1 - by_worth)
+        by_worth = looking + log_expit(sign * d)
+        by_habit = not_looking + log_expit(sign * first)[who]
+        log_p = np.logaddexp(by_worth, by_habit)
+        value += float(picks @ log_p)
+        looked = picks * np.exp(by_worth - log_p)  # how many of these picks, in expectation
+        slope = sign * looked * expit(-sign * d)
         to_scores += sum_by(data.first, slope, n_items) - sum_by(data.second, slope, n_items)
-        to_attention += sum_by(who, share * (by_worth - by_habit), people) * looks * (1 - looks)
-        bend = expit(first) * expit(-first)
-        to_first += sign * sum_by(who, share, people) * (1 - looks) * bend
+        to_attention += sum_by(who, looked, people) - sum_by(who, picks, people) * expit(attention)
+        to_first += sign * sum_by(who, picks - looked, people) * expit(-sign * first)
     return value, np.concatenate((to_scores, to_attention, to_first))
 
 

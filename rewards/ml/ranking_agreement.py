@@ -52,15 +52,17 @@ class RankingAgreement:
 
 
 def ranking_agreement(
-    prompts: Mapping[str, Mapping[str, Any]], resamples: int = 2000, seed: int = 0
+    prompts: Mapping[str, Any] | Sequence[Any], resamples: int = 2000, seed: int = 0
 ) -> RankingAgreement:
     """Agreement on `prompts[prompt][annotator]`, each a ranking of the prompt's responses.
 
     A ranking is a list with one rank for each response, or a mapping from response to rank; 1 is
-    the best, equal ranks are a tie, None is a response that was not ranked. Raises ValueError,
-    naming prompt and annotator, for a rank below 1 and for lists of unequal length.
+    the best, equal ranks are a tie, None is a response that was not ranked. Lists of prompts and
+    of annotators do as well as mappings: they are named by their places. Raises ValueError, naming
+    prompt and annotator, for a rank below 1 and for lists of unequal length.
     """
-    table = tabulate(_read(name, said) for name, said in prompts.items())
+    by_name = _named(prompts, "The prompts")
+    table = tabulate(_read(name, said) for name, said in by_name.items())
     comparisons = compare(table)
     sums = alpha_sums(comparisons)
     columns = prompt_sums(table, comparisons, sums)
@@ -76,7 +78,7 @@ def ranking_agreement(
         state = "not enough overlap"
     elif total["ties"] == total["ratings"]:
         state = "only ties"
-    names = [str(name) for name in prompts]
+    names = [str(name) for name in by_name]
     jackknife = (
         _jackknife(sums, [names[i] for i in overlapped], overlapped) if state == "ok" else {}
     )
@@ -107,19 +109,23 @@ def ranking_agreement(
     )
 
 
-def _read(prompt: str, said: Mapping[str, Any]) -> PromptRankings:
+def _named(entries: Any, what: str) -> Mapping[str, Any]:
+    if isinstance(entries, Mapping):
+        return entries
+    if isinstance(entries, str) or not isinstance(entries, Sequence | np.ndarray):
+        raise ValueError(f"{what}: {entries!r} is neither a mapping nor a list")
+    return {str(place): entry for place, entry in enumerate(entries)}
+
+
+def _read(prompt: str, said: Any) -> PromptRankings:
     """The same with every ranking as a mapping, checked."""
     found: dict[str, Ranking] = {}
     lengths: dict[int, str] = {}
-    for annotator, ranking in said.items():
+    for annotator, ranking in _named(said, f"Prompt {prompt}").items():
         where = f"Prompt {prompt}, annotator {annotator}"
-        if isinstance(ranking, Mapping):
-            ranks = dict(ranking)
-        elif isinstance(ranking, Sequence | np.ndarray) and not isinstance(ranking, str):
-            ranks = {str(place): rank for place, rank in enumerate(ranking)}
+        ranks = _named(ranking, where)
+        if not isinstance(ranking, Mapping):
             lengths.setdefault(len(ranking), annotator)
-        else:
-            raise ValueError(f"{where}: {ranking!r} is not a ranking")
         if len(lengths) > 1:
             raise ValueError(f"{where} ranks {len(ranks)} responses, not {next(iter(lengths))}")
         found[annotator] = {

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rewards.ml.columns import rows_of
 from rewards.ml.comparisons import Floats, Ints
 
 State = Literal[
@@ -97,11 +98,8 @@ def from_ratings(
     `categories` is the whole scale in its order, for when not all of it was used. Raises
     ValueError for rows of unequal length, infinite ratings and ratings outside the scale.
     """
-    rows = [row.tolist() if isinstance(row, np.ndarray) else list(row) for row in data]
+    rows = rows_of(data, "Annotators by items")
     n_items = len(rows[0]) if rows else 0
-    for number, row in enumerate(rows):
-        if len(row) != n_items:
-            raise ValueError(f"Annotator {number} rated {len(row)} items, annotator 0 {n_items}")
     cells = np.empty((len(rows), n_items), dtype=object)
     cells[:] = rows
     given = (cells != None) & (cells == cells)  # noqa: E711 (by element); NaN differs from itself
@@ -129,7 +127,7 @@ def from_counts(
     Categories are numbered from 1 unless they are given. Raises ValueError for a table that is
     not one, or counts that are not whole numbers from 0 up.
     """
-    counts = _count_table(table, "items by categories")
+    counts = _count_table(table, "Items by categories")
     scale = tuple(range(1, counts.shape[1] + 1)) if categories is None else tuple(categories)
     if len(scale) != counts.shape[1]:
         raise ValueError(f"{counts.shape[1]} columns, but {len(scale)} categories")
@@ -149,7 +147,7 @@ def from_cross_table(table: Sequence[Sequence[int]] | NDArray[Any]) -> Ratings:
 
 def square_table(table: Sequence[Sequence[int]] | NDArray[Any]) -> Ints:
     """Two annotators' table as an array. Raises ValueError unless it is square."""
-    counts = _count_table(table, "categories by categories")
+    counts = _count_table(table, "Categories by categories")
     if not counts.size:
         return np.zeros((0, 0), dtype=np.int64)
     if counts.shape[0] != counts.shape[1]:
@@ -204,10 +202,10 @@ def _codes(labels: NDArray[Any], categories: Sequence[Any] | None) -> tuple[tupl
 
 
 def _count_table(table: Sequence[Sequence[int]] | NDArray[Any], what: str) -> Ints:
-    rows = [list(row) for row in table]
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"The table of {what} has rows of unequal length")
-    counts = np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows and rows[0] else 0)
+    rows = table if isinstance(table, np.ndarray) and table.ndim == 2 else rows_of(table, what)
+    counts = np.array(rows, dtype=np.float64)
+    if not counts.size:
+        return np.zeros((len(table), 0), dtype=np.int64)
     wrong = np.argwhere(~((counts >= 0) & (counts == np.floor(counts)) & np.isfinite(counts)))
     if len(wrong):
         row, column = wrong[0]

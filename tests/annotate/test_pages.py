@@ -682,14 +682,6 @@ def test_a_paused_person_is_told_so(as_ada, project, ada_member):
     assert b"You are paused" in as_ada.get(url("rank", project.slug)).content
 
 
-def test_my_page_counts_what_i_did(as_ada, project, ada_member, bob_member):
-    make_ranking(ada_member), make_ranking(ada_member), make_ranking(bob_member)
-    page = as_ada.get(url("me", project.slug))
-    assert page.context["counts"] == {"ranked": 2, "skipped": 0, "days": 1}
-    assert [(row["n"]) for row in page.context["days"]] == [2]
-    assert bob_member.pseudonym.encode() not in page.content
-
-
 def test_guidelines_can_be_read_at_any_time(as_ada, project):
     assert b"<strong>correct</strong>" in as_ada.get(url("guidelines", project.slug)).content
 

@@ -22,7 +22,8 @@ FOR_ADMINS = {
 FOR_REVIEWERS = {"review", "review_task", "review_ask", "review_gaps"}
 FOR_WHO_MAY_ADD_PROJECTS = {"project_new"}
 POST_ONLY = {
-    *("draft", "alive", "submit", "skip", "undo", "revoke", "pause", "open_tasks", "batch"),
+    *("draft", "alive", "submit", "skip", "undo", "edit", "release", "opt_out", "revoke"),
+    *("pause", "open_tasks", "batch"),
     *("close_task", "upload_again", "upload_confirm", "upload_cancel", "review_ask", "rejoin"),
 }
 OF_EVERY_MEMBER = {"rejoin"}

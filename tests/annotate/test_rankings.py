@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from annotate.models import Assignment, Ranking
+from annotate.models import Assignment, Ranking, Task
 from annotate.services.assignments import Conflict, claim, skip
 from annotate.services.projects import exclude, lift, publish_text
 from annotate.services.rankings import (
@@ -163,6 +163,18 @@ def test_a_frozen_ranking_stands(project, ada_member):
     with pytest.raises(Conflict, match="frozen"):
         submit_ranking(ranking.assignment, ranks(ranking.assignment, 4, 3, 2, 1), revises=1)
     assert Ranking.objects.get() == ranking
+
+
+def test_a_dataset_fixes_what_was_ranked_before_whether_it_entered_or_not(project, ada_member):
+    examining = make_ranking(ada_member, task=make_task(project))
+    Task.objects.filter(pk=examining.assignment.task_id).update(kind=Task.Kind.GOLD)
+    trained_on = make_ranking(ada_member)
+    later = make_ranking(ada_member)
+    Ranking.objects.filter(pk=trained_on.pk).update(frozen_at=trained_on.created_at)
+    for ranking in (examining, trained_on):
+        with pytest.raises(Conflict, match="frozen"):
+            reopen(ranking.assignment, {})
+    reopen(later.assignment, {})
 
 
 def test_the_database_itself_keeps_one_current_ranking(project, ada_member):

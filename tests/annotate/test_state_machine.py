@@ -97,7 +97,7 @@ class HandingOut(RuleBasedStateMachine):
         self.project = make_project(
             "machine", training_tasks=1, gold_rate=0.2, repeat_rate=0.5, daily_cap=CAP
         )
-        for kind in (*QUEUE, "normal"):
+        for kind in (*QUEUE, *QUEUE):
             make_task(self.project, responses=2, kind=kind)
         self.gold = open_check(self.project, (1, 2), responses=2)
         self.training = open_training(self.project, ranks=(1, 2), responses=2)
@@ -350,8 +350,8 @@ def test_whatever_people_do_in_any_order(monkeypatch: pytest.MonkeyPatch) -> Non
     run_state_machine_as_test(
         HandingOut,
         settings=settings(
-            max_examples=10,
-            stateful_step_count=60,
+            max_examples=8,
+            stateful_step_count=40,
             derandomize=True,
             database=None,
             deadline=None,

@@ -81,9 +81,7 @@ def test_no_text_acts(open_page, project, ada):
         assert page.locator("#ranking").evaluate("form => form.tagName") == "FORM"
         for link in page.locator("[data-untrusted] a").all():
             assert re.match("https?://", link.get_attribute("href"))
-        for letter in [
-            one.get_attribute("data-letter") for one in page.locator(".response").all()
-        ]:
+        for letter in [one.get_attribute("data-letter") for one in page.locator(".response").all()]:
             press(page, [f"Shift+{letter.upper()}", "1"])
         press_and_go_on(page, "Control+Enter")
     assert Ranking.objects.count() == project.tasks.count()

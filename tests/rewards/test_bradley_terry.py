@@ -66,6 +66,32 @@ def test_it_is_the_maximum_of_the_likelihood(tie: float, order: bool) -> None:
         assert math.log(theirs) == pytest.approx(best.x[-1], abs=1e-3)
 
 
+def test_errors_and_degrees_of_freedom() -> None:
+    """From the curvature of the likelihood as it is written down, by finite differences."""
+    first, second, outcome, _ = planted(1, n=300)
+    data = outcomes(first, second, outcome)
+    found = bradley_terry(data)
+    theta = np.append(found.worth[1:], math.log(found.tie_parameter))
+    h = 1e-4 * np.eye(6)
+    curvature = [
+        [
+            sum(
+                s * t * likelihood(theta + s * a + t * b, data, order=False, ties=True)
+                for s in (1, -1)
+                for t in (1, -1)
+            )
+            / 4e-8
+            for a in h
+        ]
+        for b in h
+    ]
+    errors = np.sqrt(np.diag(np.linalg.inv(-np.array(curvature))))
+    assert found.worth_se[1:] == pytest.approx(errors[:5], rel=1e-3)
+    assert found.tie_parameter_se == pytest.approx(found.tie_parameter * errors[5], rel=1e-3)
+    assert found.df == 15 * 2 - 6  # two free shares in each of 15 pairs
+    assert bradley_terry(data, order_effect=True).df == 30 * 2 - 7
+
+
 @pytest.mark.parametrize("order", [False, True])
 @pytest.mark.parametrize("tie", [0.0, 0.6])
 def test_gradient_and_curvature_are_finite_differences(tie: float, order: bool) -> None:
@@ -177,6 +203,12 @@ def test_an_order_that_never_varied_cannot_be_told_from_worth() -> None:
 def test_who_nearly_always_wins_is_no_separation() -> None:
     found = bradley_terry(outcomes_of_wins([[0, 1_000_000], [1, 0]]))
     assert found.worth[1] == pytest.approx(-math.log(1_000_000))
+
+
+def test_separation_beside_overwhelming_counts_is_seen() -> None:
+    data = outcomes("ababb", "babac", [1, 1, -1, -1, 1], count=[1e6, 1e6, 1e6, 1e6, 0.5])
+    for order_effect in (False, True):
+        assert bradley_terry(data, order_effect).state == "separated"
 
 
 def test_counts_are_as_good_as_repetition() -> None:

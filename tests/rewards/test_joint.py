@@ -163,6 +163,28 @@ def test_who_is_first_does_not_matter_and_ties_say_nothing() -> None:
     assert one.rewards.shape == without.rewards.shape == (3,)
 
 
+def test_a_pair_is_one_pair_whichever_way_round_it_was_shown() -> None:
+    world = planted(3, share_bad=0.3, attack="longest")
+    d, gold = world.judged, world.gold
+    rng = np.random.default_rng(0)
+    flip = rng.random(len(d.first)) < 0.5
+    items = np.array(d.items)
+    shown = outcomes(
+        items[np.where(flip, d.second, d.first)],
+        items[np.where(flip, d.first, d.second)],
+        np.where(flip, -d.outcome, d.outcome),
+        d.annotator,
+        d.count,
+    )
+    names = np.array(gold.items)
+    reversed_gold = outcomes(names[gold.second], names[gold.first], -gold.outcome)
+    one, two = joint(d, world.features, gold), joint(shown, world.features, reversed_gold)
+    assert two.coefficients == pytest.approx(one.coefficients, abs=1e-3)
+    assert [p.value for p in two.annotators] == pytest.approx(
+        [p.value for p in one.annotators], abs=1e-4
+    )
+
+
 def test_gold_that_nobody_judged_teaches_the_reward() -> None:
     judged = outcomes("ac", "bd", [1, -1], "xx")
     features = {"a": [0.0, 1.0], "b": [0.0, 0.0], "c": [1.0, 0.0], "d": [0.0, 0.0]}

@@ -103,5 +103,5 @@ def test_malformed_input_is_refused() -> None:
         kendall_tau_b([1, 2], [1])
     with pytest.raises(ValueError, match="named twice"):
         kendall_tau_b_of_orders("AA", "AB")
-    with pytest.raises(ValueError, match=r"ranked \[1, 2\]"):
+    with pytest.raises(ValueError, match="row 1 has 1 entries"):
         kendall_w([[1, 2], [1]])

@@ -116,6 +116,11 @@ def test_it_is_the_reports_figures() -> None:
     assert found.agreement_with_ties == pytest.approx(page.agreement_with_ties.value)
 
 
+def test_lists_do_as_well_as_names() -> None:
+    listed = [list(said.values()) for said in WORKED.values()]
+    assert ranking_agreement(listed).alpha == ranking_agreement(WORKED).alpha
+
+
 def test_the_jackknife_leaves_out_one_prompt_at_a_time() -> None:
     found = ranking_agreement(WORKED)
     for left_out, value in found.jackknife.items():
@@ -187,7 +192,7 @@ def test_hardly_any_choices_among_ties_give_no_interval() -> None:
         ([0, 1], "Prompt p, annotator b, response 0: the rank 0 is not"),
         ({"x": 1, "y": "second"}, "annotator b, response y: the rank 'second'"),
         ([1, 2, 3], "annotator b ranks 3 responses, not 2"),
-        ("12", "annotator b: '12' is not a ranking"),
+        ("12", "annotator b: '12' is neither"),
         ([1, math.inf], "the rank inf"),
     ],
 )

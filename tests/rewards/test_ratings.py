@@ -347,14 +347,16 @@ def test_states_of_cohen() -> None:
 
 
 MALFORMED = {
-    "Annotator 1 rated 1 items": lambda: from_ratings([[1, 2], [1]]),
+    "items: row 1 has 1 entries": lambda: from_ratings([[1, 2], [1]]),
+    "items: row 0 is 1, not a list": lambda: from_ratings([1, 2]),
     "not on the scale": lambda: from_ratings([[1, 7]], categories=[1, 2, 3]),
     "numbers or texts": lambda: from_ratings([[1, "x"]]),
     "Annotator 0 rated item 1 inf": lambda: from_ratings([[1.0, math.inf]]),
     "named twice": lambda: from_ratings([[1]], categories=[1, 1]),
     "Row 0, column 1: -1": lambda: from_counts([[1, -1]]),
     "Row 1, column 0: 0.5": lambda: from_counts([[1, 1], [0.5, 1]]),
-    "unequal length": lambda: from_counts([[1, 1], [1]]),
+    "row 1 has 1 entries, row 0 has 2": lambda: from_counts([[1, 1], [1]]),
+    "row 0 is 3": lambda: from_counts([3, 4]),
     "3 categories": lambda: from_counts([[1, 1]], categories="abc"),
     "not square": lambda: cohen([[1, 2, 3], [1, 2, 3]]),
     "shape": lambda: cohen(published.COHEN, [[0, 1], [1, 0]]),
