@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
@@ -407,23 +407,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """The project's gold or training tasks, most urgent first."""
         return self.filter(KEYED, project=project, kind=kind).order_by("-priority", "id")
 
-    def open_to(self, member: Membership, among: Collection[int] | None = None) -> TaskQuerySet:
-        """Without what the person has judged, skipped or written himself, or is for another.
-
-        `among` are ids of tasks; with it, no more rows are read however many he has judged.
-        """
+    def open_to(self, member: Membership) -> TaskQuerySet:
+        """Without what the person has judged, skipped or written himself, or is for another."""
         seen = Assignment.objects.filter(
             task=models.OuterRef("pk"), annotator=member, state__in=Assignment.TAKEN
         )
         own = TaskResponse.objects.filter(task=models.OuterRef("pk"), response__author=member)
-        tasks = self
-        if among is not None:
-            tasks, seen, own = (
-                tasks.filter(pk__in=among),
-                seen.filter(task__in=among),
-                own.filter(task__in=among),
-            )
-        return tasks.filter(
+        return self.filter(
             Q(reserved_for=None) | Q(reserved_for=member),
             ~models.Exists(seen),
             ~models.Exists(own),
@@ -600,7 +590,7 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         Many rows in one transaction would lock tasks in an order of their own and deadlock with
         people who submit meanwhile.
         """
-        overdue = self.overdue().order_by("lease_expires_at")[:limit]
+        overdue = self.overdue().only("task").order_by("lease_expires_at")[:limit]
         return sum(row.free_slot(Assignment.State.EXPIRED) for row in overdue)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q
@@ -22,7 +22,7 @@ from annotate.models import Assignment, Membership, Task, TaskQuerySet, TaskResp
 from annotate.selection import check_draw, display_order, seed_from
 
 # So many rows of the queue's front are looked at, whoever may have judged or skipped them.
-FRONT = 32
+FRONT = 24
 # So many tasks are tried, equally urgent ones in random order: people who claim at once spread.
 WINDOW = 16
 ATTEMPTS = 4
@@ -63,8 +63,6 @@ def claim(member: Membership) -> Assignment | None:
 
 
 def _claim_new(member: Membership) -> Assignment | None:
-    of_project = Assignment.objects.filter(task__project=member.project)
-    of_project.expire_overdue(EXPIRED_BY_A_CLAIM)
     if _is_newcomer(member):
         training = _training_left(member)
         if lease := _lease_first(training, member, wait=True):
@@ -72,7 +70,7 @@ def _claim_new(member: Membership) -> Assignment | None:
         if not training:
             _finish_training(member)
     for attempt in range(ATTEMPTS):
-        window = _window(member)
+        window = _window(member) or _freed_window(member)
         if not window:
             break
         if attempt == 0 and (lease := _claim_check(member)):
@@ -84,6 +82,12 @@ def _claim_new(member: Membership) -> Assignment | None:
     return None
 
 
+def _freed_window(member: Membership) -> list[int]:
+    """What is there once leases that ran out are ended, as the sweep of each minute does."""
+    of_project = Assignment.objects.filter(task__project=member.project)
+    return _window(member) if of_project.expire_overdue(EXPIRED_BY_A_CLAIM) else []
+
+
 def _read_counts(member: Membership) -> None:
     """The person may just have submitted, in this request or in another tab."""
     counts = ("n_submitted", "last_day", "n_last_day", "streak_days")
@@ -91,8 +95,10 @@ def _read_counts(member: Membership) -> None:
 
 
 def live_lease(member: Membership) -> Assignment | None:
-    leased = Assignment.objects.leased().filter(annotator=member)
-    return leased.select_related("task__project", "task__prompt", "annotator__project").first()
+    lease = Assignment.objects.leased().filter(annotator=member).first()
+    if lease:
+        lease.annotator = member
+    return lease
 
 
 def has_work(member: Membership) -> bool:
@@ -148,32 +154,55 @@ def _window(member: Membership) -> list[int]:
     Otherwise they are in random order. Empty only when the queue has nothing for him.
     """
     queue = Task.objects.filter(project=member.project)
-    fronts = [queue.fresh()[:FRONT], queue.begun()[:FRONT]]
-    found = _among([pk for front in fronts for pk in _suiting(front, member)], member)
+    found = _among([*_front(queue.fresh()), *_front(queue.begun())], member)
     if not found:
         parts = [queue.filter(language=a, categories=b) for a, b in _contents(queue, member)]
-        begun = [pk for part in parts for pk in part.begun().values_list("pk", flat=True)[:FRONT]]
-        found = _among(begun, member)
+        found = _among([row for part in parts for row in _front(part.begun())], member)
         for part in parts:  # nobody has judged these, so at most what he skipped is passed over
-            found += part.fresh().open_to(member).values_list(*_ROW)[:WINDOW]
+            found += _front(part.fresh().open_to(member))
     if not found:  # however many he has judged that wait for others
         for part in parts:
-            found += part.begun().open_to(member).values_list(*_ROW)[:WINDOW]
-    found.sort(key=lambda row: (-row[0], row[1] == 0, row[2]))
+            found += _front(part.begun().open_to(member))
+    found.sort(key=lambda row: (-row.priority, row.n_done == 0, row.pk))
     tried = found[:WINDOW]
     random.shuffle(tried)
-    tried.sort(key=lambda row: (-row[0], row[1] == 0))
-    return [pk for _priority, _n_done, pk in tried]
+    tried.sort(key=lambda row: (-row.priority, row.n_done == 0))
+    return [row.pk for row in tried]
 
 
-_ROW = ("priority", "n_done", "pk")
+class _Waiting(NamedTuple):
+    """What decides about a task of the queue; the names are columns."""
+
+    priority: int
+    n_done: int
+    pk: int
+    language: str
+    categories: str
+    reserved_for: int | None
 
 
-def _among(ids: Sequence[int], member: Membership) -> list[tuple[int, int, int]]:
-    """Those of the tasks that the person may be given."""
-    if not ids:
+def _front(tasks: TaskQuerySet) -> list[_Waiting]:
+    return [_Waiting(*row) for row in tasks.values_list(*_Waiting._fields)[:FRONT]]
+
+
+def _among(rows: Iterable[_Waiting], member: Membership) -> list[_Waiting]:
+    """Those of the tasks that the person may be given; what `TaskQuerySet.open_to` asks, cheaper.
+
+    No more rows are read than there are tasks, however many he has judged.
+    """
+    for_him = (None, member.pk)
+    suiting = [
+        row
+        for row in rows
+        if row.reserved_for in for_him and member.takes(row.language, row.categories)
+    ]
+    if not suiting:
         return []
-    return list(Task.objects.open_to(member, ids).values_list(*_ROW))
+    ids = [row.pk for row in suiting]
+    taken = Assignment.objects.filter(task__in=ids, annotator=member, state__in=Assignment.TAKEN)
+    own = TaskResponse.objects.filter(task__in=ids, response__author=member)
+    closed = {*taken.values_list("task", flat=True), *own.values_list("task", flat=True)}
+    return [row for row in suiting if row.pk not in closed]
 
 
 def _contents(queue: TaskQuerySet, member: Membership) -> list[tuple[str, str]]:
@@ -274,9 +303,10 @@ def _lease_first(task_ids: Iterable[int], member: Membership, *, wait: bool) -> 
 @transaction.atomic
 def _take_slot(task_id: int, member: Membership, *, wait: bool) -> Assignment | None:
     locked = Task.objects.select_for_update(skip_locked=not wait, of=("self",))
-    task = locked.select_related("prompt", "project").filter(pk=task_id).first()
+    task = locked.select_related("prompt").filter(pk=task_id).first()
     if task is None:
         return None
+    task.project = member.project
     if not (
         Task.objects.with_free_slots().filter(pk=task_id).update(n_live=F("n_live") + 1)
     ):  # the last slot has just gone

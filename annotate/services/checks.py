@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import fmean
 
 from django.db import transaction
 
 from annotate.models import (
-    Assignment,
     AuditEvent,
     Membership,
     Project,
@@ -170,29 +168,3 @@ def gold_record(member: Membership) -> GoldRecord:
     )
     found = [outcome(ranking) for ranking in rankings.select_related("assignment__task")]
     return GoldRecord(len(found), sum(bool(one and one.passed) for one in found))
-
-
-@dataclass(frozen=True)
-class SelfConsistency:
-    """How many of his tasks a person has ranked twice, and how far the two agree, from 0 to 1."""
-
-    n: int
-    mean: float | None
-
-
-def self_consistency(member: Membership) -> SelfConsistency:
-    """Over the repeats that share a ranked pair with the earlier ranking; see mean_agreement."""
-    repeats = Assignment.objects.filter(
-        annotator=member, task__kind=Task.Kind.REPEAT, task__reserved_for=member
-    )
-    earlier = dict(repeats.values_list("task", "task__mirror_of"))
-    rankings = Ranking.objects.current().filter(assignment__annotator=member)
-    both = rankings.filter(assignment__task__in={*earlier, *earlier.values()})
-    said = dict(both.values_list("assignment__task", "ranks"))
-    same = [
-        agreement
-        for again, first in earlier.items()
-        if again in said and first in said
-        if (agreement := mean_agreement([said[first], said[again]])) is not None
-    ]
-    return SelfConsistency(len(same), fmean(same) if same else None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from annotate.models import Project, Prompt, Ranking, Response, Task
+from annotate.models import KEYED, Project, Prompt, Ranking, Response, Task
 from annotate.services.checks import outcome
 
 KINDS = (Task.Kind.GOLD, Task.Kind.TRAINING)
@@ -30,7 +30,7 @@ class KnownTask:
 
 def known_tasks(project: Project) -> QuerySet[Task]:
     """Gold and practice tasks, the newest first."""
-    return project.tasks.filter(kind__in=KINDS).select_related("prompt").order_by("-id")
+    return project.tasks.filter(KEYED, kind__in=KINDS).select_related("prompt").order_by("-id")
 
 
 def with_results(tasks: Iterable[Task]) -> list[KnownTask]:

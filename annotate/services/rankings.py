@@ -103,26 +103,26 @@ def submit_ranking(
     )
     if confidence is not None and confidence not in CONFIDENCES:
         raise InvalidRanking("Confidence is a whole number from 1, guessed, to 3, sure")
-    task = Task.objects.select_for_update().get(pk=assignment.task_id)
-    current = assignment.rankings.filter(is_current=True).first()
-    if current and current.payload_hash == said.hash:
-        _change(assignment, draft=None)
-        _keep_edited(assignment, edited)
-        return current
+    lock = Task.objects.select_for_update().filter(pk=assignment.task_id)
+    (n_others,) = lock.values_list("n_done", flat=True)
     given: dict[str, Any] = {"draft": None}
     if first_interaction_at:
         given["first_interaction_at"] = first_interaction_at
     if client:
         given["client"] = dict(client)
-    if current:
+    current = None
+    if not _use_slot(assignment, **given):
+        current = _current(assignment)
+        if current.payload_hash == said.hash:
+            _change(assignment, draft=None)
+            _keep_edited(assignment, edited)
+            return current
         _supersede(assignment, current, revises)
         _change(assignment, **given)
-    else:
-        _use_slot(assignment, **given)
     stored = _store(assignment, said, current, dwell_ms=dwell_ms, n_changes=n_changes)
     if current or edited:
         _keep_edited(assignment, edited)
-    if current or task.n_done:  # else there is nobody yet to agree with
+    if current or n_others:  # else there is nobody yet to agree with
         note_agreement(assignment.task_id)
     return stored
 
@@ -198,8 +198,11 @@ def checked_ranks(
     }
 
 
-def _use_slot(assignment: Assignment, **given: Any) -> None:
-    """Turn the assignment into a submitted one and count it; the task's row is locked."""
+def _use_slot(assignment: Assignment, **given: Any) -> bool:
+    """Turn the assignment into a submitted one and count it; the task's row is locked.
+
+    False where it is submitted or skipped already.
+    """
     now = timezone.now()
     given |= {"state": Assignment.State.SUBMITTED, "submitted_at": now, "lease_expires_at": None}
     mine = Assignment.objects.filter(pk=assignment.pk)
@@ -209,7 +212,7 @@ def _use_slot(assignment: Assignment, **given: Any) -> None:
         was_live = 0
         given["late"] = True
     else:
-        raise Conflict(gettext("You skipped this task, so it was given to somebody else."))
+        return False
     _note(assignment, given)
     enough = When(state=Task.State.OPEN, need__lte=F("n_done") + 1, then=Value(Task.State.DONE))
     Task.objects.filter(pk=assignment.task_id).update(
@@ -218,6 +221,14 @@ def _use_slot(assignment: Assignment, **given: Any) -> None:
         state=Case(enough, default=F("state")),
     )
     _count(assignment.annotator_id, now)
+    return True
+
+
+def _current(assignment: Assignment) -> Ranking:
+    current = assignment.rankings.current().first()
+    if current is None:
+        raise Conflict(gettext("You skipped this task, so it was given to somebody else."))
+    return current
 
 
 def _change(assignment: Assignment, **given: Any) -> None:

@@ -105,9 +105,11 @@ def member_of(request: SignedInRequest, slug: str) -> Membership:
 def own_assignment(request: SignedInRequest, assignment_id: int) -> Assignment:
     """The person's assignment; everybody else gets 404."""
     mine = Assignment.objects.of(request.user).select_related(
-        "task__project", "task__prompt", "annotator__project"
+        "task__project", "task__prompt", "annotator"
     )
-    return get_object_or_404(mine, pk=assignment_id)
+    assignment = get_object_or_404(mine, pk=assignment_id)
+    assignment.annotator.project = assignment.task.project
+    return assignment
 
 
 @require_http_methods(["GET", "POST"])
@@ -215,9 +217,7 @@ def submit(request: SignedInRequest, assignment_id: int) -> HttpResponse:
         if not request.htmx:
             return redirect("annotate:assignment", assignment.pk)
         return render_feedback(request, assignment)
-    # As the database has the person now: the ranking has been counted.
-    member = Membership.objects.select_related("project").get(pk=assignment.annotator_id)
-    return next_task(request, member, _("Saved."), assignment)
+    return next_task(request, assignment.annotator, _("Saved."), assignment)
 
 
 @require_POST

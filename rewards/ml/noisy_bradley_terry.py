@@ -50,8 +50,9 @@ class Habits:
 @dataclass(frozen=True)
 class NoisyBradleyTerry:
     """`scores` (N,) are log-odds whose mean is zero in each of the `components` (N,), the groups of
-    items that are compared at all: the prior sees to that. Between groups they say nothing. Both are None and `annotators`
-    empty unless `state` is "ok". `log_posterior` has one entry a round and never falls.
+    items that are compared at all: the prior sees to that. Between groups they say nothing. Both
+    are None and `annotators` empty unless `state` is "ok". `log_posterior` has one entry a round
+    and never falls.
     """
 
     state: State

@@ -8,14 +8,12 @@ from annotate.models import Assignment, AuditEvent, Membership, Task
 from annotate.services.assignments import claim, has_work, release, skip
 from annotate.services.checks import (
     GoldRecord,
-    SelfConsistency,
     close_gold_task,
     gold_record,
     open_gold_task,
     outcome,
-    self_consistency,
 )
-from annotate.services.rankings import InvalidRanking, reopen, submit_ranking
+from annotate.services.rankings import InvalidRanking, submit_ranking
 from annotate.services.tasks import (
     ask_second_opinion,
     count_progress,
@@ -357,29 +355,6 @@ def test_people_who_opted_out_since_get_no_such_repeat(repeating, ada_member):
     Task.objects.filter(state="done").update(categories="|violence|")
     Membership.objects.filter(pk=ada_member.pk).update(category_opt_outs=["violence"])
     assert kinds(work(ada_member, 1)) == ["normal"]
-
-
-def test_self_consistency_compares_what_was_said_twice(repeating, ada_member):
-    first = work(ada_member, 6)
-    ada_member.refresh_from_db()
-    assert self_consistency(ada_member) == SelfConsistency(0, None)
-    same = submit(claim(ada_member))
-    assert outcome(same).score == 1 and outcome(same).passed is None
-    ada_member.refresh_from_db()
-    assert claim(ada_member).task.kind == "repeat"
-    opposite = submit(Assignment.objects.leased().get(), (4, 3, 2, 1))
-    assert outcome(opposite).score == 0
-    assert outcome(opposite).ranks == dict(
-        zip(sorted(map(int, opposite.ranks)), (1, 2, 3, 4), strict=True)
-    )
-    assert self_consistency(ada_member) == SelfConsistency(2, 0.5)
-    again = opposite.assignment
-    submit(reopen(again, {}), revises=1)
-    assert self_consistency(ada_member) == SelfConsistency(2, 1.0)
-    assert all(task.kind == "normal" for task in first)
-
-
-# Second opinions
 
 
 def test_a_second_opinion_opens_a_judged_task_once_more(ada_member, bob_member, root):

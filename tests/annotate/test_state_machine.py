@@ -313,7 +313,8 @@ class HandingOut(RuleBasedStateMachine):
     def a_ranking_is_frozen(self, step: Step) -> None:
         if assignment := self.some(step, state="submitted"):
             assignment.rankings.filter(is_current=True).update(frozen_at=timezone.now())
-            self.given[assignment.pk].frozen = True
+            for one in self.given.values():  # and with it all that the person had ranked
+                one.frozen |= bool(one.said) and one.person == self.given[assignment.pk].person
 
     def another_opinion_is_wanted(self, step: Step) -> None:
         if assignment := self.some(step, state="submitted"):

@@ -203,12 +203,17 @@ def test_an_order_that_never_varied_cannot_be_told_from_worth() -> None:
 def test_who_nearly_always_wins_is_no_separation() -> None:
     found = bradley_terry(outcomes_of_wins([[0, 1_000_000], [1, 0]]))
     assert found.worth[1] == pytest.approx(-math.log(1_000_000))
+    with_ties = bradley_terry(outcomes_of_wins([[0, 1e7], [1, 0]], ties=[[0, 1], [0, 0]]))
+    assert with_ties.worth[1] == pytest.approx(-math.log(1e7))
 
 
 def test_separation_beside_overwhelming_counts_is_seen() -> None:
     data = outcomes("ababb", "babac", [1, 1, -1, -1, 1], count=[1e6, 1e6, 1e6, 1e6, 0.5])
     for order_effect in (False, True):
         assert bradley_terry(data, order_effect).state == "separated"
+    # So far out that the curvature is nil.
+    data = outcomes("aab", "bba", [1, -1, 1], count=[1e6, 1e6, 1e6])
+    assert bradley_terry(data, order_effect=True).state == "separated"
 
 
 def test_counts_are_as_good_as_repetition() -> None:
