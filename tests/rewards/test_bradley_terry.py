@@ -220,6 +220,7 @@ def test_counts_are_as_good_as_repetition() -> None:
     one = outcomes("aab", "bbc", [1, 1, -1])
     two = outcomes(["b", "a"], ["c", "b"], [-1, 1], count=[1, 2])
     assert (one.count.tolist(), one.outcome.tolist()) == (two.count.tolist(), two.outcome.tolist())
+    assert not len(outcomes("a", "b", [1], count=[0]).outcome)
 
 
 def test_rankings_become_pairs_in_the_order_shown() -> None:

@@ -175,5 +175,7 @@ def test_malformed_input_is_refused() -> None:
         dawid_skene([1, 2], [1], [1])
     with pytest.raises(ValueError, match="holds None"):
         dawid_skene([1, 2], ["a", "b"], [1, None])
+    with pytest.raises(ValueError, match="holds nan"):
+        dawid_skene([1, 2], ["a", "b"], np.array([1, np.nan]))
     with pytest.raises(ValueError, match="no mode"):
         one_coin([1], [1], [1], prior=(0.5, 1))
