@@ -36,6 +36,7 @@ urlpatterns = [
     path("p/<slug:slug>/log/", audit.log, name="log"),
     path("p/<slug:slug>/review/", review.queue, name="review"),
     path("p/<slug:slug>/review/gaps/", review.gaps, name="review_gaps"),
+    path("p/<slug:slug>/review/flags/", review.flags, name="review_flags"),
     path("p/<slug:slug>/review/<int:task_id>/", review.show, name="review_task"),
     path("p/<slug:slug>/review/<int:task_id>/ask/", review.ask_again, name="review_ask"),
     path("projects/new/", projects.new, name="project_new"),

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotate.requests import SignedInRequest, administered
 from annotate.services import queue as services
 from annotate.services.checks import close_gold_task
-from annotate.services.tasks import stored_progress
+from annotate.services.tasks import task_progress
 
 OnBatch = Callable[..., int]
 BATCH_ACTIONS: dict[str, OnBatch] = {
@@ -30,7 +30,7 @@ def queue(request: SignedInRequest, slug: str) -> HttpResponse:
     project = administered(request, slug)
     context = {
         "project": project,
-        "progress": stored_progress(project),
+        "progress": task_progress(project),
         "kinds": services.tasks_by_kind(project),
         "topics": services.tasks_by_topic(project),
         "batches": services.batches(project),

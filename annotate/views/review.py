@@ -175,7 +175,7 @@ def voices_of(
     member: Membership | None,
     decision: Adjudication | None,
 ) -> list[Voice]:
-    labels = {flag["name"]: flag["label"] for flag in task.project.flags} | FLAG_LABELS
+    labels = flag_labels(task.project)
     subjects = {str(response.pk): letter for letter, response in responses.items()}
     return [
         Voice(
@@ -237,3 +237,53 @@ def gaps(request: SignedInRequest, slug: str) -> HttpResponse:
 def gaps_of(project: Project) -> Any:
     gap = Adjudication.Category.GUIDELINE_GAP
     return Adjudication.objects.current().filter(task__project=project, category=gap)
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """A ranking with flags: of each text that has some, the response (None is the prompt)."""
+
+    ranking: Ranking
+    texts: list[tuple[Response | None, list[str]]]
+
+    @property
+    def task(self) -> Task:
+        return self.ranking.assignment.task
+
+    @property
+    def is_reviewable(self) -> bool:
+        return self.task.kind in Task.REVIEWED and self.task.state != Task.State.OPEN
+
+
+@require_GET
+def flags(request: SignedInRequest, slug: str) -> HttpResponse:
+    """What people flagged, the newest first: toxic texts, personal data, names of models."""
+    project = reviewed(request, slug)
+    rankings = Ranking.objects.current().in_project(project).exclude(flags={})
+    rankings = rankings.select_related("assignment__annotator", "assignment__task__prompt")
+    page = page_of(request, rankings.order_by("-pk"), TASKS_SHOWN)
+    context = {"project": project, "page": page, "flagged": flagged(project, list(page))}
+    return render(request, "annotate/review_flags.html", context)
+
+
+def flagged(project: Project, rankings: list[Ranking]) -> list[Flagged]:
+    labels = flag_labels(project)
+    subjects = {subject for ranking in rankings for subject in ranking.flags} - {PROMPT}
+    responses = Response.objects.in_bulk(map(int, subjects))
+    return [
+        Flagged(
+            ranking,
+            [
+                (
+                    None if subject == PROMPT else responses[int(subject)],
+                    [str(labels.get(name, name)) for name in names],
+                )
+                for subject, names in sorted(ranking.flags.items(), reverse=True)  # prompt first
+            ],
+        )
+        for ranking in rankings
+    ]
+
+
+def flag_labels(project: Project) -> dict[str, Any]:
+    return {flag["name"]: flag["label"] for flag in project.flags} | FLAG_LABELS

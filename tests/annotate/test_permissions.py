@@ -19,7 +19,7 @@ FOR_ADMINS = {
     *("settings", "pause", "text", "queue", "open_tasks", "batch", "close_task", "gold"),
     *("gold_new", "upload", "upload_preview", "upload_again", "upload_confirm", "upload_cancel"),
 }
-FOR_REVIEWERS = {"review", "review_task", "review_ask", "review_gaps"}
+FOR_REVIEWERS = {"review", "review_task", "review_ask", "review_gaps", "review_flags"}
 FOR_WHO_MAY_ADD_PROJECTS = {"project_new"}
 POST_ONLY = {
     *("draft", "alive", "submit", "skip", "undo", "edit", "release", "opt_out", "revoke"),
@@ -29,7 +29,7 @@ POST_ONLY = {
 OF_EVERY_MEMBER = {"rejoin"}
 GET_ONLY = {
     *("assignment", "guidelines_version", "me", "my_rankings", "my_data"),
-    *("queue", "gold", "upload_preview", "log", "review", "review_gaps"),
+    *("queue", "gold", "upload_preview", "log", "review", "review_gaps", "review_flags"),
 }
 NAMES = [pattern.name for pattern in urls.urlpatterns]
 

@@ -392,6 +392,27 @@ def test_guideline_gaps_are_a_list_that_leads_to_the_guidelines(
     assert "Edit the guidelines" in text and "before the newest guidelines" in text
 
 
+def test_what_people_flagged_is_a_list_the_newest_first(as_rita, project, ada_member):
+    assert "Nobody has flagged anything" in words(as_rita.get(url("review_flags")))
+    plain, other = make_ranking(ada_member), make_task(project)
+    ids = sorted(other.responses.values_list("pk", flat=True))
+    marked = make_ranking(
+        ada_member,
+        task=other,
+        flags={ids[1]: ["identity leak"], "prompt": ["toxic"]},
+        rationale="It says who made it.",
+    )
+    page = as_rita.get(url("review_flags"))
+    text = words(page)
+    assert "Toxic or hurtful The question itself" in text
+    assert "Says which model wrote it Answer 2." in text and "It says who made it." in text
+    assert ada_member.pseudonym in text
+    assert url("review_task", other.pk) in page.content.decode()
+    assert url("review_task", plain.assignment.task_id) not in page.content.decode()
+    Ranking.objects.filter(pk=marked.pk).update(is_current=False)
+    assert "Nobody has flagged anything" in words(as_rita.get(url("review_flags")))
+
+
 def test_the_queue_asks_the_database_a_few_questions_however_long_it_is(
     as_rita, ada_member, bob_member, disputed, django_assert_max_num_queries
 ):
