@@ -191,11 +191,9 @@ def _among(rows: Iterable[_Waiting], member: Membership) -> list[_Waiting]:
     No more rows are read than there are tasks, however many he has judged.
     """
     for_him = (None, member.pk)
-    suiting = [
-        row
-        for row in rows
-        if row.reserved_for in for_him and member.takes(row.language, row.categories)
-    ]
+    suiting = [row for row in rows if row.reserved_for in for_him]
+    if member.languages or member.category_opt_outs:
+        suiting = [row for row in suiting if member.takes(row.language, row.categories)]
     if not suiting:
         return []
     ids = [row.pk for row in suiting]
@@ -319,7 +317,8 @@ def _take_slot(task_id: int, member: Membership, *, wait: bool) -> Assignment | 
         _check_again(member)
         return earlier.get()
     seed = seed_from("order", task.project.slug, task.prompt.content_hash, task.batch)
-    by_content = task.responses.order_by("content_hash").values_list("pk", flat=True)
+    slots = TaskResponse.objects.filter(task=task).order_by("response__content_hash")
+    by_content = slots.values_list("response", flat=True)
     lease = Assignment.objects.create(
         task=task,
         annotator=member,
