@@ -59,10 +59,10 @@ contracts: $(VENV)/installed-dev  ## which package may import which
 	$(BIN)/lint-imports
 
 # A machine without the two services is told so; CI sets REQUIRE_SERVICES=1 and fails instead.
-test-services: $(VENV)/installed-dev  ## the same tests on PostgreSQL and Redis
+test-services: $(VENV)/installed-dev  ## the tests that use a database, on PostgreSQL and Redis
 	@if $(BIN)/python tests/tools/check_services.py '$(SERVICES_DATABASE_URL)' '$(SERVICES_BROKER_URL)'; then \
 	  DATABASE_URL='$(SERVICES_DATABASE_URL)' CELERY_BROKER_URL='$(SERVICES_BROKER_URL)' \
-	    $(BIN)/python -m pytest $(PYTEST_ARGS); \
+	    $(BIN)/python -m pytest --only-database $(PYTEST_ARGS); \
 	elif [ -n "$(REQUIRE_SERVICES)" ]; then exit 1; \
 	else echo 'SKIPPED: the round of tests on PostgreSQL and Redis.'; fi
 
