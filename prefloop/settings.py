@@ -78,8 +78,9 @@ def secret_key(home: Path) -> str:
 
 
 # What a test reads without an order comes backwards, so that no code can lean on one that
-# PostgreSQL does not keep.
-UNORDERED_BACKWARDS = "PRAGMA reverse_unordered_selects=ON;"
+# PostgreSQL does not keep. And no test outlives a power cut, so none waits for the disk.
+TEST_PRAGMAS = "PRAGMA reverse_unordered_selects=ON;PRAGMA synchronous=OFF;"
+TEST_OPTIONS = " -c synchronous_commit=off"
 
 
 def database(url: str, home: Path) -> dict[str, object]:
@@ -95,8 +96,7 @@ def database(url: str, home: Path) -> dict[str, object]:
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 # Full synchronisation stays on: an acknowledged ranking survives a power cut.
-                "init_command": "PRAGMA journal_mode=WAL;"
-                + (UNORDERED_BACKWARDS if TESTING else ""),
+                "init_command": "PRAGMA journal_mode=WAL;" + (TEST_PRAGMAS if TESTING else ""),
             },
             # A file, not memory: threads of the live test server open connections of their own.
             "TEST": {"NAME": str(home / f"test-{os.getpid()}.sqlite3")},
@@ -116,7 +116,7 @@ def database(url: str, home: Path) -> dict[str, object]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "options": "-c statement_timeout=60000 -c lock_timeout=10000 "
-            "-c idle_in_transaction_session_timeout=60000"
+            "-c idle_in_transaction_session_timeout=60000" + (TEST_OPTIONS if TESTING else "")
         },
     }
 
