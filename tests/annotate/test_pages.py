@@ -1,5 +1,6 @@
 """The volunteer's way through the pages, with htmx and without."""
 
+import gzip
 import re
 from datetime import timedelta
 
@@ -680,6 +681,26 @@ def test_why_there_is_nothing_to_do_is_said(as_ada, project, ada_member, change,
 def test_a_paused_person_is_told_so(as_ada, project, ada_member):
     type(ada_member).objects.filter(pk=ada_member.pk).update(state="paused")
     assert b"You are paused" in as_ada.get(url("rank", project.slug)).content
+
+
+def test_the_page_weighs_little(as_ada, project):
+    """Less than 150 kB over the wire at first, with what it loads, and 30 kB for a next task."""
+    text = "Warm water takes more room, and so the sea level rises. " * 25
+    for n in range(2):
+        make_task(project, responses=[f"{text} {n} {m}" for m in range(4)])
+    mine = start(as_ada, project)
+    compressed = {"Accept-Encoding": "gzip"}
+    page = as_ada.get(url("assignment", mine.pk), headers=compressed)
+    found = re.findall(r'(?:src|href)="(/static/[^"]+)"', gzip.decompress(page.content).decode())
+    assets = [as_ada.get(address, headers=compressed) for address in set(found)]
+    assert len(assets) > 8
+    sizes = [len(b"".join(asset.streaming_content)) for asset in assets]
+    assert min(sizes) > 100 and len(page.content) + sum(sizes) < 150_000
+    following = as_ada.post(
+        url("submit", mine.pk), filled(1, 2, 3, 4), headers=compressed | {"HX-Request": "true"}
+    )
+    assert b"ranking" in gzip.decompress(following.content)
+    assert len(following.content) < 30_000
 
 
 def test_guidelines_can_be_read_at_any_time(as_ada, project):

@@ -1,6 +1,5 @@
 """Volunteers rank in a real browser, by mouse; and what holds whichever way they do it."""
 
-import gzip
 import re
 
 import pytest
@@ -125,28 +124,3 @@ def test_the_question_stays_in_sight(open_page, project, ada):
     page.mouse.wheel(0, 3000)
     pinned.wait_for()
     assert pinned.inner_text().startswith("Question")
-
-
-def test_the_page_weighs_little(open_page, project, ada):
-    """Less than 150 kB at first, where static files are compressed, and 30 kB for a next task."""
-    text = "Warm water takes more room, and so the sea level rises. " * 25
-    for n in range(2):
-        make_task(project, responses=[f"{text} {n} {m}" for m in range(4)])
-    page = open_page(ada)
-    loaded = {}
-    page.goto("/")
-    page.context.route("**/*", lambda route: route.continue_())  # nothing from the browser's cache
-    page.on("response", lambda response: loaded.setdefault(response.url, response))
-    page.get_by_role("button", name="Start ranking").click()
-    page.locator("#ranking").wait_for()
-    page.wait_for_load_state("networkidle")
-    bodies = {url: response.body() for url, response in loaded.items() if response.ok}
-    assert {"main.js", "saving.js", "prefloop.css"} <= {url.split("/")[-1] for url in bodies}
-    static = [gzip.compress(body) for url, body in bodies.items() if "/static/" in url]
-    pages = [body for url, body in bodies.items() if "/static/" not in url]
-    assert sum(map(len, static + pages)) < 150_000
-    assert sum(map(len, bodies.values())) < 190_000  # however it is served
-    press(page, "1234")
-    with page.expect_response("**/submit/") as submitted:
-        page.keyboard.press("Control+Enter")
-    assert len(submitted.value.body()) < 30_000
