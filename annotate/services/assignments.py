@@ -149,9 +149,9 @@ def _suiting(tasks: TaskQuerySet, member: Membership) -> list[int]:
 
 
 def _window(member: Membership) -> list[int]:
-    """Some tasks the person may be given, most urgent first, and of these the begun ones first.
+    """Some tasks the person may be given, most urgent first and otherwise in random order.
 
-    Otherwise they are in random order. Empty only when the queue has nothing for him.
+    Empty only when the queue has nothing for him.
     """
     queue = Task.objects.filter(project=member.project)
     found = _among([*_front(queue.fresh()), *_front(queue.begun())], member)
@@ -163,10 +163,11 @@ def _window(member: Membership) -> list[int]:
     if not found:  # however many he has judged that wait for others
         for part in parts:
             found += _front(part.begun().open_to(member))
-    found.sort(key=lambda row: (-row.priority, row.n_done == 0, row.pk))
+    found.sort(key=lambda row: (-row.priority, row.pk))
     tried = found[:WINDOW]
+    # In random order, so that the same two people do not judge task after task together.
     random.shuffle(tried)
-    tried.sort(key=lambda row: (-row.priority, row.n_done == 0))
+    tried.sort(key=lambda row: -row.priority)
     return [row.pk for row in tried]
 
 
@@ -174,7 +175,6 @@ class _Waiting(NamedTuple):
     """What decides about a task of the queue; the names are columns."""
 
     priority: int
-    n_done: int
     pk: int
     language: str
     categories: str
