@@ -152,14 +152,24 @@ def test_a_task_is_found_behind_any_number_that_wait_for_others(project, ada_mem
     assert claim(ada_member).task == fresh
 
 
-def test_a_second_judgement_comes_before_an_equally_urgent_first(project, ada_member, bob_member):
-    make_task(project), make_task(project)
-    begun = make_ranking(bob_member).assignment.task
-    Task.objects.filter(pk=begun.pk).update(state="open", need=2)
-    urgent = make_task(project, priority=1)
-    assert claim(ada_member).task == urgent
-    skip(live_lease(ada_member), "other")
-    assert claim(ada_member).task == begun
+def test_people_who_take_turns_do_not_judge_everything_with_the_same_partner(project):
+    for _ in range(24):
+        make_task(project, need=2)
+    people = [make_member(project, f"person-{n}") for n in range(4)]
+
+    def take_turn(person):
+        lease = claim(person)
+        if lease:
+            submit_ranking(lease, dict.fromkeys(lease.display_order, 1))
+        return lease
+
+    while any([take_turn(person) for person in people]):
+        pass
+    pairs = {
+        frozenset(task.assignments.values_list("annotator", flat=True))
+        for task in project.tasks.all()
+    }
+    assert len(pairs) > 2
 
 
 def test_a_prompt_that_is_labelled_anew_goes_to_whom_it_suits(project, ada_member):
