@@ -163,8 +163,9 @@ def test_people_who_take_turns_do_not_judge_everything_with_the_same_partner(pro
             submit_ranking(lease, dict.fromkeys(lease.display_order, 1))
         return lease
 
-    while any([take_turn(person) for person in people]):
-        pass
+    while leases := [take_turn(person) for person in people]:
+        if not any(leases):
+            break
     pairs = {
         frozenset(task.assignments.values_list("annotator", flat=True))
         for task in project.tasks.all()
