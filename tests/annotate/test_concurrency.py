@@ -105,9 +105,7 @@ def interfere(project: Project, people: list[Membership]) -> Counter[str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_slots_are_neither_lost_nor_taken_twice() -> None:
-    project = make_project(
-        "busy", daily_cap=CAP, training_tasks=1, gold_rate=0.15, repeat_rate=0.8
-    )
+    project = make_project("busy", daily_cap=CAP, training_tasks=1, gold_rate=0.15, repeat_rate=0.8)
     for number in range(24):
         make_task(project, responses=3, kind="audit" if number % 2 else "normal")
     for _ in range(4):
