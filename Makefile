@@ -48,6 +48,7 @@ messages: $(VENV)/installed  ## collect the interface's texts for translation, c
 	@command -v xgettext >/dev/null && command -v msgmerge >/dev/null && command -v msgfmt >/dev/null || \
 	  { echo 'make messages needs GNU gettext, such as from: apt-get install gettext'; exit 1; }
 	$(BIN)/python manage.py makemessages --all --add-location file --no-obsolete \
+	  --extension html,txt,py,jinja \
 	  --ignore 'var/*' --ignore 'tests/*' --ignore 'docs/*' --ignore 'benchmarks/*'
 	@for po in locale/*/LC_MESSAGES/django.po; do \
 	  echo "$$po"; msgfmt --check-format --statistics -o "$${po%.po}.mo" "$$po" || exit 1; done

@@ -1,5 +1,6 @@
 """The keys of the ranking page: what each does, its usual key, and what a person made of them.
 
+An action may also have none, for who presses it by mistake or whose software wants that key.
 Digits give places and capital letters go to responses; they are fixed, and switched off with the
 rest. What works with Ctrl held always works.
 """
@@ -15,6 +16,7 @@ from django.utils.translation import gettext, gettext_lazy
 from annotate.models import User
 
 OFF = "off"
+NO_KEY = ""
 SPACE = "Space"
 FIXED = "0123456789ABCDEFGH"
 
@@ -49,7 +51,7 @@ ACTIONS = (
 
 
 def keys_of(user: User) -> dict[str, str]:
-    """The person's key for each action; none where keys are switched off."""
+    """The person's key for each action, or NO_KEY; no action at all where keys are switched off."""
     if user.keys.get(OFF):
         return {}
     return {action.name: user.keys.get(action.name, action.default) for action in ACTIONS}
@@ -58,18 +60,20 @@ def keys_of(user: User) -> dict[str, str]:
 def clean_keys(given: Mapping[str, Any]) -> dict[str, Any]:
     """What `User.keys` stores: the keys that differ from the usual ones, and whether all are off.
 
-    A missing or empty key stands for the usual one. Raises ValueError for an action that does not
-    exist, something that is no single key, a key that is fixed, and a key given twice.
+    A missing one stands for the usual key, an empty one for NO_KEY. Raises ValueError for an
+    action that does not exist, something that is no single key, a key that is fixed, and a key
+    given twice.
     """
     usual = {action.name: action.default for action in ACTIONS}
     if unknown := set(given) - {*usual, OFF}:
         raise ValueError(gettext("There is no action %(name)s.") % {"name": min(unknown)})
     own = {name: str(key).strip() for name, key in given.items() if name != OFF}
-    keys = {name: own.get(name) or key for name, key in usual.items()}
-    for key in keys.values():
+    keys = usual | own
+    bound = [key for key in keys.values() if key != NO_KEY]
+    for key in bound:
         if key in FIXED or not (key == SPACE or (len(key) == 1 and key.isprintable())):
             raise ValueError(gettext("%(key)s cannot be used as a key.") % {"key": key})
-    if twice := {key for key in keys.values() if list(keys.values()).count(key) > 1}:
+    if twice := {key for key in bound if bound.count(key) > 1}:
         raise ValueError(gettext("The key %(key)s is given twice.") % {"key": min(twice)})
     changed: dict[str, Any] = {name: key for name, key in keys.items() if key != usual[name]}
     return changed | ({OFF: True} if given.get(OFF) else {})

@@ -18,6 +18,7 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Least
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -109,6 +110,10 @@ class Project(models.Model):
     )
     audit_first = models.PositiveIntegerField(
         default=50, help_text="So many first prompts are all judged by two people"
+    )
+    active_share = models.FloatField(
+        default=0.7,
+        help_text="Share of a week's prompts that are chosen for what they would teach; 0 for none",
     )
     gold_rate = models.FloatField(
         default=0.0, help_text="Share of tasks whose right ranking is known, hidden among the rest"
@@ -268,6 +273,14 @@ class Membership(models.Model):
         """The languages of tasks for this person, "" where none is known; empty means all."""
         return {"", *map(base_language, self.languages)} if self.languages else set()
 
+    def still_takes_part(self) -> bool:
+        """Whether the person takes part, who then neither leaves nor is erased before the commit.
+
+        Asked in the transaction that stores what he wrote, before it is stored.
+        """
+        mine = Membership.objects.select_for_update(no_key=True).filter(pk=self.pk)
+        return mine.filter(state__in=Membership.MAY_ENTER).exists()
+
     def takes(self, language: str, categories: str) -> bool:
         """Whether a task suits: it is in a language he reads, and shows nothing he opted out of."""
         return (not self.reads or language in self.reads) and not any(
@@ -391,6 +404,16 @@ BEGUN = QUEUED & Q(n_done__gt=0)
 KEYED = Q(gold_ranks__isnull=False)
 
 
+def open_to(member: Membership | models.Expression) -> Q:
+    """Whether a person has not judged, skipped or written the task, and it is not for another."""
+    taken = Assignment.objects.filter(
+        task=models.OuterRef("pk"), annotator=member, state__in=Assignment.TAKEN
+    )
+    own = TaskResponse.objects.filter(task=models.OuterRef("pk"), response__author=member)
+    for_him = Q(reserved_for=None) | Q(reserved_for=member)
+    return for_him & ~models.Exists(taken) & ~models.Exists(own)
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def with_free_slots(self) -> TaskQuerySet:
         return self.filter(state=Task.State.OPEN, n_done__lt=F("need") - F("n_live"))
@@ -409,15 +432,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def open_to(self, member: Membership) -> TaskQuerySet:
         """Without what the person has judged, skipped or written himself, or is for another."""
-        seen = Assignment.objects.filter(
-            task=models.OuterRef("pk"), annotator=member, state__in=Assignment.TAKEN
-        )
-        own = TaskResponse.objects.filter(task=models.OuterRef("pk"), response__author=member)
-        return self.filter(
-            Q(reserved_for=None) | Q(reserved_for=member),
-            ~models.Exists(seen),
-            ~models.Exists(own),
-        )
+        return self.filter(open_to(member))
 
     def steps(self, column: str) -> Iterator[str]:
         """The column's different values in order, each found by one step in an index."""
@@ -473,6 +488,13 @@ class Task(models.Model):
         DONE = "done"
         CLOSED = "closed"
 
+    class Arm(models.TextChoices):
+        """How a prompt came to be asked about."""
+
+        RANDOM = "random", _("by chance")
+        ACTIVE = "active", _("chosen")
+        RESERVE = "reserve", _("in reserve")
+
     project = models.ForeignKey(Project, models.CASCADE, related_name="tasks")
     prompt = models.ForeignKey(Prompt, models.CASCADE, related_name="tasks")
     responses = models.ManyToManyField(Response, through="TaskResponse", related_name="tasks")
@@ -488,8 +510,10 @@ class Task(models.Model):
         db_index=True,
         help_text="What the task was made for, e.g. one policy's samples or one blind comparison",
     )
-    arm = models.CharField(max_length=12, default="random")
-    inclusion_probability = models.FloatField(default=1.0)
+    arm = models.CharField(max_length=12, choices=Arm, default=Arm.RANDOM)
+    inclusion_probability = models.FloatField(
+        default=1.0, help_text="Of the week's candidates: how probably it came into the queue"
+    )
     proposed_by = models.JSONField(
         default=dict, blank=True, help_text="Ids of the policy and reward model that proposed it"
     )
@@ -509,6 +533,9 @@ class Task(models.Model):
         help_text="Of a gold or training task: response id → the right rank, as in Ranking.ranks",
     )
     gold_unacceptable = models.JSONField(default=list, blank=True, help_text="Response ids")
+    adversarial = models.BooleanField(
+        default=False, help_text="Of a gold task: a longer or prettier response is the wrong one"
+    )
     explanation = models.TextField(
         blank=True, help_text="Of a training task: why this is the right ranking"
     )
@@ -575,7 +602,7 @@ class TaskResponse(models.Model):
 
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
-    def of(self, user: User) -> AssignmentQuerySet:
+    def of(self, user: User | models.Expression) -> AssignmentQuerySet:
         return self.filter(annotator__user=user, annotator__state=Membership.State.ACTIVE)
 
     def leased(self) -> AssignmentQuerySet:
@@ -603,8 +630,9 @@ class Assignment(models.Model):
         SKIPPED = "skipped"
         EXPIRED = "expired"
         RELEASED = "released"
+        BARRED = "barred"  # never leased: the person knows what others said of the task
 
-    TAKEN = (State.LEASED, State.SUBMITTED, State.SKIPPED)
+    TAKEN = (State.LEASED, State.SUBMITTED, State.SKIPPED, State.BARRED)
     # Work on these was begun and then lost its slot; it is still accepted, and marked late.
     LATE = (State.EXPIRED, State.RELEASED)
 
@@ -643,6 +671,11 @@ class Assignment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.annotator} on task {self.task_id}"
+
+    @cached_property
+    def responses(self) -> dict[int, Response]:
+        """What is shown, by id."""
+        return Response.objects.in_bulk(self.display_order)
 
     @property
     def is_editable(self) -> bool:
@@ -852,7 +885,10 @@ class Exclusion(models.Model):
 
 
 class AuditEvent(models.Model):
-    """Who did what to which object. Rows are added, never changed and never deleted."""
+    """Who did what to which object. Rows are added, never changed and never deleted.
+
+    Only when a person is erased do the names of that person go (annotate.services.leaving).
+    """
 
     project = models.ForeignKey(Project, models.CASCADE, null=True, blank=True)
     actor = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)

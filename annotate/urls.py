@@ -49,6 +49,7 @@ urlpatterns = [
     path("p/<slug:slug>/tasks/<int:task_id>/close/", queue.close_task, name="close_task"),
     path("p/<slug:slug>/gold/", gold.gold, name="gold"),
     path("p/<slug:slug>/gold/prompts/<int:prompt_id>/", gold.gold_new, name="gold_new"),
+    path("p/<slug:slug>/gold/tasks/<int:task_id>/", gold.gold_confirm, name="gold_confirm"),
     path("p/<slug:slug>/upload/", upload.upload, name="upload"),
     path("p/<slug:slug>/upload/<slug:upload_token>/", upload.preview, name="upload_preview"),
     path("p/<slug:slug>/upload/<slug:upload_token>/again/", upload.look_again, name="upload_again"),

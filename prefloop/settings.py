@@ -115,6 +115,11 @@ def database(url: str, home: Path) -> dict[str, object]:
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
+            # Planning takes PostgreSQL longer than the work itself, so each connection keeps the
+            # plans of the statements it has met often. Between the server and PostgreSQL, a pooler
+            # that hands a connection on after each transaction must know prepared statements.
+            "server_side_binding": True,
+            "prepare_threshold": 5,
             "options": "-c statement_timeout=60000 -c lock_timeout=10000 "
             "-c idle_in_transaction_session_timeout=60000" + (TEST_OPTIONS if TESTING else "")
         },
@@ -182,6 +187,14 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
+        },
+    },
+    {  # Parts that end in .jinja, where a view or a template asks for it by `using="jinja2"`.
+        "BACKEND": "django.template.backends.jinja2.Jinja2",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "environment": "prefloop.jinja.environment",
+            "context_processors": ["prefloop.jinja.every_part"],
         },
     },
 ]
@@ -302,6 +315,7 @@ CELERY_BEAT_SCHEDULE = {
 # What does the work of each kind of run: `function(run, report) -> result`, see rewards/runner.py.
 RUN_KINDS = {
     "reward_model": "rewards.work.fit_reward_model",
+    "drill": "rewards.services.drill.carry_out",
     "supervised": "training.work.fine_tune",
     "sample": "training.work.sample_responses",
     "ppo": "training.work.update_policy",

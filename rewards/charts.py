@@ -20,6 +20,7 @@ PLOT_HEIGHT = 150  # of a line chart, between its axes
 ROW_HEIGHT = 44  # of an interval chart: a line of words over a line of drawing
 LABEL_HEIGHT = 14
 CHARACTER_WIDTH = 6.4  # of the labels, measured generously
+WHISKER_STEP = 3  # between the intervals of two lines at the same x
 MOST_POINTS = 300  # that a line draws; more would lie on top of each other
 MOST_TABLE_ROWS = 60
 
@@ -28,11 +29,12 @@ MOST_TABLE_ROWS = 60
 class Series:
     """One line, at most five in a chart: x and y of each point, in the order of x.
 
-    A y of None or NaN is a gap.
+    A y of None or NaN is a gap. `bounds` are x, low and high of the intervals that are drawn.
     """
 
     label: str
     points: Sequence[tuple[float, float | None]]
+    bounds: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,32 @@ class IntervalChart:
     intervals: Sequence[Interval]
     references: Sequence[Reference] = ()
     percent: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened: a letter in the chart, and what it stands for in the table."""
+
+    letter: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch of time: its estimate, labelled by when it began, and what happened in it."""
+
+    estimate: Interval
+    ends: str
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True)
+class WindowChart:
+    """An estimate over time, in windows that are drawn equally wide."""
+
+    title: str
+    windows: Sequence[Window]
+    references: Sequence[Reference] = ()
 
 
 def finite(value: float | None) -> TypeGuard[float]:
@@ -214,6 +242,7 @@ def draw_lines(chart: LineChart) -> dict[str, Any]:
         return {"chart": chart, "lines": []}
     xs = [x for s in series for x, y in s.points if finite(y)]
     ys = [y for s in series for _, y in s.points if finite(y)]
+    ys += [end for s in series for _, *ends in s.bounds for end in ends]
     near, far = by_distance(chart.references, min(ys), max(ys))
     y_ticks = ticks_around(ys + [value for _, value in near], chart.percent)
     y_names = written(y_ticks, chart.percent)
@@ -273,10 +302,27 @@ def draw_series(series: Sequence[Series], to_x: Scale, to_y: Scale) -> list[dict
         pixels = [(to_x(x), to_y(y)) if finite(y) else None for x, y in thinned(one.points)]
         path, dots = strokes(pixels)
         ends.append([pixel[1] for pixel in pixels if pixel][-1])
-        lines.append({"number": str(number), "label": one.label, "path": path, "dots": dots})
+        # Side by side, so that the intervals of two lines at the same x can be told apart.
+        aside = WHISKER_STEP * (number - (len(series) + 1) / 2)
+        whiskers = " ".join(whisker(to_x(x) + aside, to_y(a), to_y(b)) for x, a, b in one.bounds)
+        lines.append(
+            {
+                "number": str(number),
+                "label": one.label,
+                "path": path,
+                "dots": dots,
+                "whiskers": whiskers,
+            }
+        )
     for line, y in zip(lines, spread(ends, LABEL_HEIGHT, to_y.start), strict=True):
         line["label_y"] = at(y + 4)
     return lines
+
+
+def whisker(x: float, low: float, high: float) -> str:
+    """An upright interval with a cap at each end, as a path."""
+    caps = " ".join(f"M{at(x - 2)} {at(y)} L{at(x + 2)} {at(y)}" for y in (low, high))
+    return f"M{at(x)} {at(low)} L{at(x)} {at(high)} {caps}"
 
 
 def described(series: Series, chart: LineChart) -> str:
@@ -364,6 +410,77 @@ def draw_interval(one: Interval, to_x: Scale, y: float, percent: bool) -> dict[s
             caps = " ".join(f"M{x} {at(y - 5)} L{x} {at(y + 5)}" for x in (low, high))
             row["whisker"] = f"M{low} {at(y)} L{high} {at(y)} {caps}"
     return row
+
+
+def draw_windows(chart: WindowChart) -> dict[str, Any]:
+    """What plots/_window_chart.html needs; `windows` is empty where nothing was measured."""
+    known = [one.estimate for one in chart.windows if finite(one.estimate.value)]
+    if not known:
+        return {"chart": chart, "windows": []}
+    values = [v for one in known for v in (one.value, one.low, one.high) if finite(v)]
+    near, far = by_distance(chart.references, min(values), max(values))
+    ticks = ticks_around(values + [value for _, value in near])
+    names = written(ticks)
+    top, bottom = 10 + LABEL_HEIGHT, 10 + LABEL_HEIGHT + PLOT_HEIGHT
+    left = 8 + CHARACTER_WIDTH * max(map(len, names))
+    wide = (WIDTH - 10 - left) / len(chart.windows)
+    to_y = Scale(ticks[0], ticks[-1], bottom, top)
+    middles = [left + wide * (place + 0.5) for place in range(len(chart.windows))]
+    dots = [
+        (x, to_y(one.estimate.value)) if finite(one.estimate.value) else None
+        for x, one in zip(middles, chart.windows, strict=True)
+    ]
+    return {
+        "chart": chart,
+        "path": strokes(dots)[0],
+        "windows": [
+            draw_window(one, x, dot, to_y)
+            for one, x, dot in zip(chart.windows, middles, dots, strict=True)
+        ],
+        "references": [
+            {"label": label, "y": at(to_y(value)), "text_y": at(to_y(value) - 4)}
+            for label, value in near
+        ],
+        "beyond": [f"{label} {readable(value)}" for label, value in far],
+        "ticks": [
+            {"text": text, "y": at(to_y(value)), "text_y": at(to_y(value) + 4)}
+            for value, text in zip(ticks, names, strict=True)
+        ],
+        "left": at(left),
+        "right": str(WIDTH - 10),
+        "tick_end": at(left - 5),
+        "marks_y": str(LABEL_HEIGHT),
+        "marks_end": str(top),
+        "bottom": str(bottom),
+        "names_y": str(bottom + 16),
+        "first": chart.windows[0].estimate.label,
+        "last": chart.windows[-1].ends,
+        "width": str(WIDTH),
+        "height": str(bottom + 22),
+        "description": "; ".join(
+            f"{one.estimate.label}: {in_words(one.estimate)}" for one in chart.windows
+        ),
+    }
+
+
+def draw_window(
+    window: Window, x: float, dot: tuple[float, float] | None, to_y: Scale
+) -> dict[str, Any]:
+    """A window's dot with its whisker, and its letters, which stand above it."""
+    one = window.estimate
+    drawn = {
+        "x": at(x),
+        "letters": "".join(dict.fromkeys(mark.letter for mark in window.marks)),
+        "words": in_words(one),
+        "window": window,
+    }
+    if dot:
+        drawn["y"] = at(dot[1])
+        if finite(one.low) and finite(one.high):
+            low, high = at(to_y(one.low)), at(to_y(one.high))
+            caps = " ".join(f"M{at(x - 4)} {y} L{at(x + 4)} {y}" for y in (low, high))
+            drawn["whisker"] = f"M{at(x)} {low} L{at(x)} {high} {caps}"
+    return drawn
 
 
 def place_references(marks: Sequence[tuple[str, float]]) -> tuple[list[dict[str, str]], int]:

@@ -1,37 +1,143 @@
 """What the pages show of agreement and of a reward model, in the form that templates want."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from django.utils.formats import date_format
+from django.utils.translation import get_language_info, pgettext
 from django.utils.translation import gettext as _
 
-from annotate.models import Project
-from rewards.charts import IntervalChart, Reference
+from annotate.models import base_language
+from rewards.charts import Interval, IntervalChart, Mark, Reference, Window, WindowChart
 from rewards.models import GateReport, RewardModelVersion
+from rewards.services.sums import Happening
 from rewards.templatetags.figures import interval_of
 
 Figures = Mapping[str, Any]
+MOST_NAMES = 4  # of what happened in one window
 
 
-def agreement_chart(figures: Figures, gate: GateReport) -> IntervalChart:
-    """Alpha of all prompts and of every topic that has one, beside the gate's threshold."""
-    topics = [
-        interval_of(topic["alpha"], topic["topic"])
-        for topic in figures["topics"]
-        if topic["alpha"]["value"] is not None
-    ]
+def agreement_chart(
+    figures: Figures, gate: GateReport, two_way: Mapping[str, float] | None
+) -> IntervalChart:
+    """Alpha of these people, of others in their place, and of each with himself."""
+    alpha = figures["alpha"]
+    intervals = [interval_of(alpha, _("These people"))]
+    if two_way:
+        other = _("If other people had done it")
+        intervals.append(Interval(other, alpha["value"], two_way["low"], two_way["high"]))
+    repeats = figures.get("repeats")
+    if repeats and repeats["alpha"]["value"] is not None:
+        intervals.append(interval_of(repeats["alpha"], _("The same people, asked again")))
     references = [
         Reference(_("chance"), 0.0),
         Reference(_("gate"), gate.report["settings"]["threshold"]),
     ]
-    everything = interval_of(figures["alpha"], _("All prompts"))
-    return IntervalChart(_("Agreement, alpha"), [everything, *topics], references=references)
+    return IntervalChart(_("Agreement, alpha"), intervals, references=references)
 
 
-def thin_topics(figures: Figures) -> list[Mapping[str, Any]]:
-    """The topics on which too few prompts were judged by two people."""
-    return [topic for topic in figures["topics"] if topic["alpha"]["value"] is None]
+def slice_chart(figures: Figures, what: str, title: str) -> IntervalChart | None:
+    """The slices with enough prompts, pooled where there are several; None where none has."""
+    judged = [one for one in figures.get(f"{what}s", []) if one["alpha"]["value"] is not None]
+    if not judged:
+        return None
+    everything = Reference(_("all prompts"), figures["alpha"]["value"])
+    intervals = [
+        interval_of(one["pooled"] or one["alpha"], what_is_called(one, what)) for one in judged
+    ]
+    return IntervalChart(title, intervals, references=[Reference(_("chance"), 0.0), everything])
+
+
+def what_is_called(one: Figures, what: str) -> str:
+    """The slice's name; of a language its own name, where it is known by one."""
+    name: str = one[what]
+    if what == "language":
+        try:
+            return get_language_info(base_language(name))["name_translated"]
+        except KeyError:
+            return name
+    return name
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A topic's or a language's line."""
+
+    name: str
+    n_prompts: int
+    share: float
+    alpha: Mapping[str, Any]
+    pooled: Mapping[str, Any] | None
+    is_low: bool  # large, and surely below the floor
+
+
+def slice_rows(figures: Figures, what: str, floor: float, traffic: float) -> list[Slice]:
+    """The lines of all slices that are known; `floor` and `traffic` are those of the gate."""
+    rows = []
+    for one in figures.get(f"{what}s", []):
+        high = (one["pooled"] or one["alpha"])["high"]
+        rows.append(
+            Slice(
+                name=what_is_called(one, what),
+                n_prompts=one["n_prompts"],
+                share=one["share"],
+                alpha=one["alpha"],
+                pooled=one["pooled"],
+                is_low=high is not None and high < floor and one["share"] >= traffic,
+            )
+        )
+    return rows
+
+
+def window_chart(figures: Figures, happened: Sequence[Happening]) -> WindowChart:
+    """Alpha over time with what changed in each window."""
+    windows = figures.get("windows", [])
+    starts = [window["first"] for window in windows[1:]]
+    by_window: dict[int, list[Happening]] = defaultdict(list)
+    for one in happened:
+        by_window[bisect_right(starts, one.at.timestamp())].append(one)
+    return WindowChart(
+        _("Agreement over time, alpha"),
+        [
+            Window(
+                interval_of(window["alpha"], _day(window["first"])),
+                _day(window["last"]),
+                marks(by_window[place]),
+            )
+            for place, window in enumerate(windows)
+        ],
+        references=[Reference(_("chance"), 0.0)],
+    )
+
+
+def marks(happened: Sequence[Happening]) -> list[Mark]:
+    """At most one of each kind, with the letters that the page explains."""
+    kinds = {
+        "guidelines": (pgettext("letter for guidelines", "G"), _("Guidelines, version %(names)s")),
+        "people": (pgettext("letter for people", "P"), _("New: %(names)s")),
+        "responses": (pgettext("letter for responses", "R"), _("Responses from %(names)s")),
+    }
+    found = []
+    for kind, (letter, text) in kinds.items():
+        names = [one.name for one in happened if one.kind == kind]
+        if names:
+            found.append(Mark(letter, text % {"names": _some(names)}))
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    if len(names) <= MOST_NAMES:
+        return shown
+    return _("%(names)s and %(n)d more") % {"names": shown, "n": len(names) - MOST_NAMES}
+
+
+def _day(seconds: float) -> str:
+    return date_format(datetime.fromtimestamp(seconds, UTC), "SHORT_DATE_FORMAT")
 
 
 @dataclass(frozen=True)
@@ -64,45 +170,14 @@ def measures(figures: Figures) -> list[Measure]:
             figures["tau_b"],
             is_share=False,
         ),
+        Measure(
+            _("Gwet's AC2"),
+            _("another correction for chance, a tie being half a win"),
+            figures.get("gwet", {"value": None}),
+            is_share=False,
+        ),
     ]
     return [measure for measure in found if measure.estimate["value"] is not None]
-
-
-@dataclass(frozen=True)
-class Person:
-    """An annotator's line; `member_id` is None for one who is not in the project any more."""
-
-    pseudonym: str
-    member_id: int | None
-    n_prompts: int
-    agreement: Mapping[str, Any]
-
-
-def annotators(figures: Figures) -> list[Mapping[str, Any]]:
-    """What was found of each annotator, who judged most first."""
-    return sorted(figures["annotators"], key=lambda one: (-one["n_prompts"], one["annotator"]))
-
-
-def people(project: Project, found: Iterable[Mapping[str, Any]]) -> list[Person]:
-    """The lines of these annotators."""
-    found = list(found)
-    named = project.memberships.filter(pseudonym__in=[one["annotator"] for one in found])
-    members = dict(named.values_list("pseudonym", "pk"))
-    return [
-        Person(
-            pseudonym=one["annotator"],
-            member_id=members.get(one["annotator"]),
-            n_prompts=one["n_prompts"],
-            agreement=one["agreement"],
-        )
-        for one in found
-    ]
-
-
-def peer_chance(figures: Figures) -> float | None:
-    """How far somebody who chooses at random agrees with his peers; the same for everybody."""
-    known = (one["agreement"]["chance"] for one in figures["annotators"])
-    return next((chance for chance in known if chance is not None), None)
 
 
 def accuracy_chart(version: RewardModelVersion) -> IntervalChart:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from annotate.models import Project, Ranking, User
+from annotate.models import Membership, Project, Prompt, Ranking, User
 from rewards.signals import runs_ended
 
 
@@ -201,6 +201,9 @@ class Snapshot(models.Model):
     exclusions = models.JSONField(default=list)
     counts = models.JSONField(default=dict)
     agreement = models.JSONField(default=dict)
+    weights = models.JSONField(
+        default=dict, help_text="Of everyone's judgements, and why; see rewards.services.weights"
+    )
     code_version = models.CharField(max_length=40)
     tainted_at = models.DateTimeField(null=True, blank=True)
     taint_reason = models.TextField(blank=True)
@@ -253,6 +256,9 @@ class GateReport(models.Model):
     state = models.CharField(max_length=16, help_text="PASS, REVIEW, BLOCK or INSUFFICIENT")
     report = models.JSONField()
     digest = models.CharField(max_length=64, help_text="SHA-256 of the report's canonical JSON")
+    provenance = models.JSONField(
+        default=dict, help_text="Hashes of the data and the code that it was judged by"
+    )
     released_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
     release_reason = models.TextField(blank=True)
     released_at = models.DateTimeField(null=True, blank=True)
@@ -279,6 +285,135 @@ class AgreementReport(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project} {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class PromptSums(models.Model):
+    """What the figures of agreement need of one prompt, or of one imported item of it.
+
+    rewards.services.sums keeps it up to date; it can always be computed anew from the rankings.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="prompt_sums")
+    prompt = models.ForeignKey(Prompt, models.CASCADE, related_name="+")
+    item = models.CharField(max_length=64, blank=True, help_text="The batch of an imported item")
+    batch = models.CharField(max_length=64, blank=True, help_text="Of the newest of its tasks")
+    judged_at = models.DateTimeField(help_text="When its newest judgement was first given")
+    ratings = models.FloatField(help_text="n, D and T of alpha_sym, see rewards.ml.alpha")
+    disagreement = models.FloatField()
+    ties = models.FloatField()
+    further = models.JSONField(help_text="The other columns of rewards.ml.prompt_sums, by name")
+    criteria = models.JSONField(
+        default=dict, help_text="Criterion → for each response, how often it was rated 1 to 5"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["prompt", "item"], name="sums_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"sums of prompt {self.prompt_id} {self.item}".rstrip()
+
+
+class PersonSums(models.Model):
+    """What one annotator adds to the sums of one prompt; see rewards.ml.prompt_sums."""
+
+    sums = models.ForeignKey(PromptSums, models.CASCADE, related_name="people")
+    annotator = models.ForeignKey(Membership, models.CASCADE, related_name="+")
+    judged_at = models.DateTimeField()
+    comparisons = models.FloatField()
+    ratings = models.FloatField(help_text="What alpha's sums change by without this annotator")
+    disagreement = models.FloatField()
+    ties = models.FloatField()
+    share = models.FloatField(null=True, help_text="How far the others say the same, 0 to 1")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sums", "annotator"], name="person_sums_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.annotator} in {self.sums}"
+
+
+class LiveAgreement(models.Model):
+    """The agreement as it is now, from the sums; and what these have taken in."""
+
+    project = models.OneToOneField(Project, models.CASCADE, related_name="live_agreement")
+    figures = models.JSONField(default=dict, help_text="See rewards.services.sums.figures_of")
+    version = models.PositiveIntegerField(default=0, help_text="Counts the changes")
+    settled_ranking = models.BigIntegerField(
+        default=0, help_text="Every ranking up to this id is taken in"
+    )
+    recent_rankings = models.JSONField(default=list, help_text="Those beyond it that are, too")
+    exclusions = models.JSONField(default=list, help_text="Ids of those in force then")
+    counted_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(
+        null=True, help_text="When all sums were last computed anew and compared"
+    )
+    n_corrected = models.PositiveIntegerField(
+        default=0, help_text="How many prompts had other sums than they should, at that check"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.project} v{self.version}"
+
+
+class Selection(models.Model):
+    """How the prompts of one batch of tasks were chosen among the candidates."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="selections")
+    batch = models.CharField(max_length=64, help_text="Of the tasks")
+    reason = models.CharField(
+        max_length=16, blank=True, help_text="Why all came at random; see rewards.choosing"
+    )
+    features = models.CharField(
+        max_length=64, blank=True, help_text='"words", or the reward model that read the responses'
+    )
+    n_learned = models.PositiveIntegerField(default=0, help_text="Rankings the heads were fitted to")
+    n_candidates = models.PositiveIntegerField(help_text="Prompts with responses")
+    n_random = models.PositiveIntegerField()
+    n_active = models.PositiveIntegerField(default=0)
+    n_repeated = models.PositiveIntegerField(default=0, help_text="Nearly the same as another")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "batch"], name="selection_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"selection of {self.batch}"
+
+
+class ArmComparison(models.Model):
+    """How much a week's judgements of chosen prompts taught, beside as many of random ones."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="arm_comparisons")
+    iso_week = models.CharField(max_length=8)
+    n_labels = models.PositiveIntegerField(help_text="Judged prompts taken from each arm")
+    n_held_out = models.PositiveIntegerField(help_text="Prompts that the accuracies are of")
+    before = models.FloatField(help_text="Accuracy without either arm")
+    random = models.FloatField(help_text="Accuracy with those of the random arm")
+    active = models.FloatField()
+    counts = models.BooleanField(
+        default=True, help_text="False once an admin let the choosing begin anew"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "iso_week"], name="arms_once_a_week"),
+        ]
+        ordering = ["-iso_week"]
+
+    def __str__(self) -> str:
+        return f"{self.project} {self.iso_week}"
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the active arm taught more than the random one."""
+        return self.active > self.random
 
 
 class RewardModelQuerySet(models.QuerySet["RewardModelVersion"]):

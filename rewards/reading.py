@@ -69,14 +69,76 @@ def forecast_in_words(figures: Figures) -> str:
     coming = figures["forecast"]
     if not coming or not coming["high"]:
         return ""
-    return _(
-        "About %(low)d to %(high)d more prompts judged by two people until it is known to "
-        "within %(width)s."
-    ) % {
+    if coming["low"]:
+        words = _(
+            "About %(low)d to %(high)d more prompts judged by two people until it is known to "
+            "within %(width)s."
+        )
+    else:
+        words = _(
+            "At most about %(high)d more prompts judged by two people until it is known to within "
+            "%(width)s."
+        )
+    return words % {
         "low": coming["low"],
         "high": coming["high"],
         "width": local(f"{coming['half_width']:.2f}"),
     }
+
+
+def other_people_in_words(two_way: Mapping[str, float] | None) -> str:
+    """The interval for other people than these; empty where there is none."""
+    if not two_way:
+        return ""
+    return _("If other people had done it: between %(low)s and %(high)s.") % {
+        end: local(f"{two_way[end]:.2f}") for end in ("low", "high")
+    }
+
+
+def themselves_in_words(figures: Figures) -> str:
+    """How far people agree with themselves, which is the most that can be hoped for."""
+    repeats: Mapping[str, Any] | None = figures.get("repeats")
+    if not repeats:
+        return ""
+    n = repeats["n_overlapped_prompts"]
+    if repeats["alpha"]["value"] is None:
+        if not n:
+            return _(
+                "How far people agree with themselves is not known: no task has come to a person "
+                "a second time."
+            )
+        return ngettext(
+            "People agree with themselves: too few repeats to tell (%(n)d, needs %(least)d).",
+            "People agree with themselves: too few repeats to tell (%(n)d, needs %(least)d).",
+            n,
+        ) % {"n": n, "least": MIN_PROMPTS}
+    own, others = repeats["alpha"], figures["alpha"]["value"]
+    found = _("Asked the same again, people agree with themselves at %(value)s.") % {
+        "value": local(f"{own['value']:.2f}")
+    }
+    if others is not None and others > own["high"]:
+        return (
+            found
+            + " "
+            + _(
+                "That is less than they agree with each other: somebody may be copying, or the "
+                "repeats are harder."
+            )
+        )
+    return found + " " + _("Nobody can agree with others much better than that.")
+
+
+def drift_in_words(found: Mapping[str, Any] | None) -> str:
+    """The last window against everything before it; empty where there are not two."""
+    if not found:
+        return ""
+    ends = {name: local(f"{found[name]:+.2f}") for name in ("value", "low", "high")}
+    figure = _("In the last window alpha is %(value)s against before [%(low)s, %(high)s].") % ends
+    if found["high"] < 0:
+        return f"{figure} " + _("People agree less than they did.")
+    if found["low"] > 0:
+        return f"{figure} " + _("People agree more than they did.")
+    return f"{figure} " + _("That may be chance.")
 
 
 def left_out_in_words(figures: Figures) -> str:

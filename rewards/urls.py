@@ -1,12 +1,46 @@
 from django.urls import path
 
-from rewards.views import agreement, reward_models, runs, snapshots
+from rewards.views import (
+    agreement,
+    annotators,
+    disagreements,
+    drill,
+    gates,
+    reward_models,
+    runs,
+    selection,
+    slices,
+    snapshots,
+    what_if,
+)
 
 app_name = "rewards"
 urlpatterns = [
     path("agreement/", agreement.show_agreement, name="agreement"),
+    path("agreement/more/", agreement.ask_for_more, name="audit_more"),
+    path("agreement/time/", slices.drift, name="drift"),
+    path("agreement/slices/", slices.slices, name="slices"),
+    path("agreement/counting/", slices.counting, name="counting"),
     path("agreement/measure/", agreement.measure_now, name="agreement_measure"),
     path("agreement/<int:pk>/release/", agreement.release_gate, name="agreement_release"),
+    path("agreement/gate/", gates.gate, name="gate"),
+    path("agreement/gate/<int:pk>/", gates.gate_report, name="gate_report"),
+    path("agreement/gate/<int:pk>/gate.json", gates.gate_json, name="gate_json"),
+    path("agreement/gate/<int:pk>/gate.html", gates.gate_html, name="gate_html"),
+    path("agreement/drill/", drill.drill, name="drill"),
+    path("agreement/what-if/", what_if.what_if, name="what_if"),
+    path("agreement/annotators/", annotators.annotators, name="annotators"),
+    path("agreement/annotators/matrix/", annotators.annotator_matrix, name="annotator_matrix"),
+    path("agreement/annotators/taste/", annotators.annotator_taste, name="annotator_taste"),
+    path("agreement/annotators/<int:member_id>/", annotators.annotator, name="annotator"),
+    path("agreement/disagreements/", disagreements.explorer, name="disagreements"),
+    path(
+        "agreement/disagreements/<int:task_id>/",
+        disagreements.name_cause,
+        name="disagreement_cause",
+    ),
+    path("selection/", selection.show_selection, name="selection"),
+    path("selection/again/", selection.selection_again, name="selection_again"),
     path("snapshots/", snapshots.snapshot_list, name="snapshots"),
     path("snapshots/freeze/", snapshots.snapshot_freeze, name="snapshot_freeze"),
     path("snapshots/<int:number>/", snapshots.snapshot_detail, name="snapshot"),

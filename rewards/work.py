@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from annotate.models import content_hash
+from rewards.audits import influence, token_lift
+from rewards.evidence import evidence, gold_prompts
 from rewards.ml.artefacts import ArtefactError, publish, verify
 from rewards.ml.pairs import RankedPrompt, read_snapshot
 from rewards.ml.progress import OnProgress, Progress
@@ -87,14 +90,23 @@ def _fit(version: RewardModelVersion, target: Path, report: OnProgress) -> None:
         on_progress=report,
     )
     test = [example for example in examples if example.split == "test"]
+    gold = gold_prompts(version.project, examples)
     facts: dict[str, Any] = {
         "run": version.run.pk,
         "snapshot": version.snapshot.digest,
         "base": version.base,
         "config": asdict(config),
         "code_version": code_version(),
-        "metrics": fitted.metrics | _against_former(version, fitted.model, test, config.seed),
+        "metrics": fitted.metrics
+        | _against_former(version, fitted.model, test, gold, config.seed)
+        | _on_gold(fitted.model, gold, config.seed)
+        | evidence(version, examples)
+        | {
+            "token_lift": token_lift(fitted.model, examples, config.seed),
+            "influence": influence(examples, gold, config.seed),
+        },
         "contradicted": _contradicted(fitted.model, examples, config.seed),
+        "contested": _contested(fitted.model, examples),
     }
     publish(fitted.model.save, target, facts)
 
@@ -130,10 +142,48 @@ def _contradicted(
     return {"n_scored": len(once), "pairs": pairs}
 
 
+def _contested(model: "RewardModel", examples: Sequence[RankedPrompt]) -> list[dict[str, Any]]:
+    """What the model thinks of pairs about which people contradict each other, surest first.
+
+    The responses are named by their hashes.
+    """
+    from rewards.ml.contradictions import contested, split_prompts
+    from rewards.ml.fit import score_judged
+
+    split = split_prompts(examples)[:SCORED_PROMPTS]
+    if not split:
+        return []
+    found = contested(score_judged(model, split), model.normalisation.temperature)
+    return [
+        {
+            "prompt_id": one.prompt_id,
+            "better": content_hash(one.better),
+            "worse": content_hash(one.worse),
+            "p": one.p,
+        }
+        for one in found[:KEPT_CONTRADICTIONS]
+    ]
+
+
+def _on_gold(model: "RewardModel", gold: Sequence[RankedPrompt], seed: int) -> dict[str, Any]:
+    """How often the model is right where the answer is known; empty without such prompts."""
+    from rewards.ml.evaluate import accuracy
+    from rewards.ml.fit import score_judged
+
+    return {"gold_accuracy": asdict(accuracy(score_judged(model, gold), seed))} if gold else {}
+
+
 def _against_former(
-    version: RewardModelVersion, model: "RewardModel", test: Sequence[RankedPrompt], seed: int
+    version: RewardModelVersion,
+    model: "RewardModel",
+    test: Sequence[RankedPrompt],
+    gold: Sequence[RankedPrompt],
+    seed: int,
 ) -> dict[str, Any]:
-    """How much more accurate the model is than the last one that was accepted, if any."""
+    """How much more accurate the model is than the last one that was accepted, if any.
+
+    On held-out prompts, and where there are some, on those whose answer is known.
+    """
     from rewards.ml.evaluate import accuracy_gain
     from rewards.ml.fit import score_judged
     from rewards.ml.machine import machine
@@ -154,6 +204,9 @@ def _against_former(
         device=where["device"],
         dtype=getattr(torch, where["dtype"]),
     )
-    theirs = [prompt.scores for prompt in score_judged(rival, test)]
-    gain = accuracy_gain(score_judged(model, test), theirs, seed)
-    return {"former": former.number, "accuracy_over_former": asdict(gain)}
+    gains = {}
+    for name, prompts in (("accuracy_over_former", test), ("gold_over_former", gold)):
+        if prompts:
+            theirs = [prompt.scores for prompt in score_judged(rival, prompts)]
+            gains[name] = asdict(accuracy_gain(score_judged(model, prompts), theirs, seed))
+    return {"former": former.number, **gains}

@@ -12,6 +12,7 @@ _hub = tempfile.TemporaryDirectory(prefix="prefloop-hub-")
 os.environ |= {"HF_HOME": _hub.name, "HF_HUB_CACHE": _hub.name, "HF_HUB_OFFLINE": "1"}
 
 import pytest  # noqa: E402
+from django.conf import settings as project_settings  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.test import Client  # noqa: E402
 
@@ -19,6 +20,12 @@ from annotate.models import Membership, Project, User  # noqa: E402
 from tests import make  # noqa: E402
 
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
+
+# Of several processes that run tests side by side, each has a queue of its own on a shared Redis.
+_worker, _broker = os.environ.get("PYTEST_XDIST_WORKER"), project_settings.CELERY_BROKER_URL
+if _worker and _broker.startswith("redis:"):
+    _broker = f"{_broker.rpartition('/')[0]}/{_worker.removeprefix('gw')}"
+    os.environ["CELERY_BROKER_URL"] = project_settings.CELERY_BROKER_URL = _broker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

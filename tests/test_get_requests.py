@@ -72,6 +72,9 @@ def known(
         "week": cycle.iso_week,
         "pk": run.pk,
         "agreement_release pk": gate.pk,
+        "gate_report pk": gate.pk,
+        "gate_json pk": gate.pk,
+        "gate_html pk": gate.pk,
     }
 
 

@@ -40,10 +40,16 @@ PAGES_OF_VOLUNTEERS = {
     *(
         f"templates/annotate/{name}.html"
         for name in (
-            *("_alive", "_board", "_conflict", "_consent_field", "_draft_state", "_edit"),
-            *("_example", "_extras", "_guidelines_sheet", "_keys", "_pair_choice", "_pause"),
-            *("_progress", "_response", "_turn", "_undo", "_work", "conflict", "consent"),
-            *("guidelines", "home", "invite_invalid", "join", "me", "pause", "work"),
+            *("_conflict", "_consent_field", "_example", "_guidelines_sheet", "_keys", "_pause"),
+            *("conflict", "consent", "guidelines", "home", "invite_invalid", "join", "me"),
+            *("pause", "work"),
+        )
+    ),
+    *(
+        f"templates/annotate/{name}.jinja"
+        for name in (
+            *("_alive", "_board", "_draft_state", "_edit", "_extras", "_pair_choice"),
+            *("_progress", "_response", "_texts", "_turn", "_undo", "_work"),
         )
     ),
 }
@@ -122,7 +128,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> list[Message]:
     # Without settings, so that it writes to the copy and not to LOCALE_PATHS.
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     command = [sys.executable, "-m", "django", "makemessages", "--locale", "de", "--keep-pot"]
-    options = ["--add-location", "file", "--verbosity", "0"]
+    options = ["--extension", "html,txt,py,jinja", "--add-location", "file", "--verbosity", "0"]
     subprocess.run([*command, *options], cwd=copy, env=environment, check=True)
     return read(copy / "locale" / "django.pot")
 

@@ -22,7 +22,8 @@ from rewards.models import Run
 from rewards.services.dataset import trainable
 from rewards.services.gates import judge_agreement, judge_reward_model
 from rewards.services.reward_models import request_reward_model
-from rewards.services.snapshots import NothingToFreeze, freeze
+from rewards.services.selection import n_candidates
+from rewards.services.snapshots import NothingToFreeze, decided_otherwise, freeze
 from training.lifecycle import (
     NotAllowed,
     asked_least,
@@ -76,8 +77,8 @@ def is_scheduled(project: Project) -> bool:
 def is_due(project: Project, now: datetime) -> bool:
     """Whether the schedule should begin this week's cycle now.
 
-    It waits for a ranking to learn from that is newer than the last cycle, and for that cycle to
-    end.
+    It waits for a ranking to learn from that is newer than the last cycle, or a reviewer's decision
+    that its snapshot does not hold, and for that cycle to end.
     """
     if now < due_at(now) or not is_scheduled(project):
         return False
@@ -85,7 +86,7 @@ def is_due(project: Project, now: datetime) -> bool:
     if last and (last.state == State.RUNNING or last.iso_week >= iso_week(now)):
         return False
     rankings = trainable(project)
-    if last:
+    if last and not (last.snapshot and decided_otherwise(last.snapshot)):
         rankings = rankings.filter(created_at__gt=last.created_at)
     return rankings.exists()
 
@@ -271,11 +272,13 @@ def _promotion_gate(cycle: Cycle) -> bool:
 
 def _sample(cycle: Cycle) -> bool:
     def request() -> dict[str, Any]:
+        n = cycle.config["sample_prompts"]
         run = request_samples(
             _live(cycle),
-            asked_least(cycle.project, cycle.config["sample_prompts"]),
+            asked_least(cycle.project, n_candidates(cycle.project, n)),
             cycle.project.responses_per_prompt,
             seed=cycle.pk,
+            queue=n,
             by=cycle.created_by,
         )
         return {"run": run}

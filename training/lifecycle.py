@@ -38,11 +38,19 @@ def asked_least(project: Project, n: int) -> QuerySet[Prompt]:
 
 @transaction.atomic
 def request_samples(
-    policy: PolicyVersion, prompts: Iterable[Prompt], k: int, seed: int, *, by: User | None = None
+    policy: PolicyVersion,
+    prompts: Iterable[Prompt],
+    k: int,
+    seed: int,
+    *,
+    queue: int | None = None,
+    by: User | None = None,
 ) -> Run:
     """Ask for `k` responses of the policy to each prompt, to be ranked by the volunteers.
 
-    The same request gives the same run. Raises NotAllowed for a policy that is not trained yet.
+    With `queue`, so many of the prompts are chosen for the volunteers, and the others come last
+    (rewards.services.selection). The same request gives the same run. Raises NotAllowed for a
+    policy that is not trained yet.
     """
     if policy.status in (Status.TRAINING, Status.FAILED):
         raise NotAllowed(f"{policy} is not trained")
@@ -50,6 +58,8 @@ def request_samples(
     if not params["prompts"]:
         raise NotAllowed("there is no prompt to respond to")
     params |= {"k": k, "seed": seed}
+    if queue is not None:
+        params["queue"] = queue
     name = content_hash(params)[:12]
     params["batch"] = f"samples of policy {policy.number}, {name}"
     return request_run(policy.project, "sample", params, key=f"sample {policy.pk} {name}", by=by)

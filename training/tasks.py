@@ -5,6 +5,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from annotate.models import Project
+from rewards.services import sums
 from rewards.services.agreement import is_due, measure, newest_report
 from rewards.services.gates import judge_agreement
 from rewards.services.taint import refresh_taint
@@ -46,6 +47,7 @@ def refresh_project(project_id: int) -> None:
     """Bring taint, agreement and its gate up to date; pages show them as they were left here."""
     project = Project.objects.get(pk=project_id)
     refresh_taint(project)
+    sums.look_after(project)
     report = measure(project) if is_due(project, timezone.now()) else newest_report(project)
     if report:
         judge_agreement(project, report.figures)  # its thresholds may have changed

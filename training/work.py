@@ -19,6 +19,7 @@ from annotate.services.tasks import open_ranking_tasks
 from rewards.ml.artefacts import ArtefactError, publish, verify
 from rewards.ml.progress import OnProgress, Progress
 from rewards.models import Run
+from rewards.services.selection import choose, open_chosen_tasks
 from training.ml.config import UpdateConfig
 from training.models import PolicyVersion
 
@@ -68,8 +69,30 @@ def fine_tune(run: Run, report: OnProgress) -> dict[str, Any]:
 
 
 def sample_responses(run: Run, report: OnProgress) -> dict[str, Any]:
-    """Store K responses of a policy to each prompt, and open tasks to rank them."""
+    """Store K responses of a policy to each prompt, and open tasks to rank them.
+
+    Where there are more prompts than people are to judge, some of them are chosen.
+    """
     policy = PolicyVersion.objects.get(pk=run.params["policy"])
+    answered = _answered(run, policy, report)
+    n, batch = run.params.get("queue", len(answered)), run.params["batch"]
+    report(Progress(len(answered), len(answered), "choosing what people are asked"))
+    choice = choose(run.project, answered, n, batch=batch)
+    with run.fenced():
+        tasks = open_chosen_tasks(run.project, answered, choice, proposed_by={"policy": policy.pk})
+    n_reserve = sum(task.arm == Task.Arm.RESERVE for task in tasks)
+    return {
+        "prompts": len(answered),
+        "responses": sum(len(responses) for _, responses in answered),
+        "tasks": len(tasks) - n_reserve,
+        "in_reserve": n_reserve,
+    }
+
+
+def _answered(
+    run: Run, policy: PolicyVersion, report: OnProgress
+) -> list[tuple[Prompt, list[Response]]]:
+    """The run's prompts with responses of the policy, which are stored."""
     prompts = list(Prompt.objects.filter(pk__in=run.params["prompts"]).order_by("pk"))
     k, seed = run.params["k"], run.params["seed"]
     sample = _sampler(policy)
@@ -84,12 +107,7 @@ def sample_responses(run: Run, report: OnProgress) -> dict[str, Any]:
                 answered.append((prompt, responses))
         n = len(answered)
         report(Progress(n, len(prompts), f"{n} of {len(prompts)} prompts answered"))
-    with run.fenced():
-        tasks = open_ranking_tasks(
-            run.project, answered, batch=run.params["batch"], proposed_by={"policy": policy.pk}
-        )
-    n_responses = sum(len(responses) for _, responses in answered)
-    return {"prompts": len(prompts), "responses": n_responses, "tasks": len(tasks)}
+    return answered
 
 
 def update_policy(run: Run, report: OnProgress) -> dict[str, Any]:

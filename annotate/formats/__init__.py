@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from annotate.formats import arena, native, platforms, research, table, trl
+from annotate.formats import arena, native, platforms, ratings, research, table, trl
 from annotate.formats.lines import FileRefused, Limits, Row, rows
 from annotate.formats.records import (
     BadLine,
@@ -77,6 +77,7 @@ _FORMATS = {
     "prefloop": _Format(native.is_native, _each(native.read_native)),
     "pandalm": _Format(research.is_pandalm, _each(research.read_pandalm)),
     "lamp": _Format(research.is_lamp, research.read_lamp),
+    "wqrm": _Format(research.is_wqrm, _each(research.read_wqrm)),
     "qa-feedback": _Format(research.is_qa_feedback, _each(research.read_qa_feedback)),
     "arena": _Format(arena.is_battle, _each(arena.read_battle)),
     "label-studio": _Format(platforms.is_label_studio, _each(platforms.read_label_studio)),
@@ -85,6 +86,7 @@ _FORMATS = {
     "trl-preference": _Format(trl.is_preference, _each(trl.read_preference)),
     "trl-unpaired": _Format(trl.is_unpaired, _each(trl.read_unpaired)),
     "prompt-completion": _Format(trl.is_prompt_completion, _each(trl.read_prompt_completion)),
+    "ratings": _Format(ratings.is_ratings, ratings.read_ratings),
     "trl-prompt-only": _Format(trl.is_prompt_only, _each(trl.read_prompt_only)),
 }
 READABLE = tuple(_FORMATS)
@@ -100,17 +102,22 @@ _SNIFFED_LINES = 100
 
 
 def read(
-    path: Path, format: str | None = None, limits: Limits | None = None
+    path: Path, format: str | None = None, limits: Limits | None = None, criterion: str = ""
 ) -> Iterator[Record | BadLine]:
     """The records of a file, and in their place the lines that cannot be used.
 
-    The format is one of READABLE, or told from the content. Raises FileRefused for what concerns
+    The format is one of READABLE, or told from the content. `criterion` is for "ratings" by several
+    criteria: which of them is read. Raises FileRefused for what concerns
     the whole file, at once or, where a limit is met later, on the way.
     """
     limits = limits or Limits()
     name = format or detect(path, limits)
     if name not in _FORMATS:
         raise FileRefused(f"unknown format {name!r}; known are {', '.join(READABLE)}")
+    if criterion:
+        if name != "ratings":
+            raise FileRefused(f"{name!r} has no criteria to choose from")
+        return ratings.read_ratings(rows(path, limits), criterion)
     return _FORMATS[name].read(rows(path, limits))
 
 

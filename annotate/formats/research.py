@@ -1,4 +1,4 @@
-"""Three public research sets in the shape they were published: PandaLM, LAMP, qa-feedback."""
+"""Public research sets in the shape they were published: PandaLM, LAMP, WQRM, qa-feedback."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,6 +21,12 @@ from annotate.formats.records import (
 # 0 no difference, 1 the first response, 2 the second: both PandaLM and qa-feedback.
 PAIR_RANKS: dict[int, list[int | None]] = {0: [1, 1], 1: [1, 2], 2: [2, 1]}
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
+WQRM_VERSIONS = ("first_draft", "random_cot", "best_cot")
+WQRM_PLACES: dict[str, int | None] = {
+    "Most Preferred Writing Option": 1,
+    "Second Favorite Writing Option": 2,
+    "Least Preferred Writing Option": 3,
+}
 QA_RESPONSES = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 QA_PAIRS = tuple(combinations(range(4), 2))
 
@@ -73,6 +79,31 @@ def _pair_ranks(value: object) -> list[int | None]:
     if type(value) is not int or value not in PAIR_RANKS:
         raise BadRecord(f"unknown judgement {value!r}")
     return PAIR_RANKS[value]
+
+
+def is_wqrm(row: Row) -> bool:
+    return {"instruction", "annotations", *WQRM_VERSIONS} <= row.keys()
+
+
+def read_wqrm(row: Row) -> Record:
+    """A text of WQRM in three versions, ranked by two to four unnamed people."""
+    asked = row["instruction"]
+    if isinstance(asked, dict):
+        asked = asked.get("plot")
+    judgements = []
+    for said in list_field(row, "annotations"):
+        try:
+            judgements.append(Judgement(None, [WQRM_PLACES[said[name]] for name in WQRM_VERSIONS]))
+        except (KeyError, TypeError) as error:
+            raise BadRecord(f"unknown judgement {said!r}") from error
+    return Record(
+        messages=user_message(text_field({"plot": asked}, "plot")),
+        responses=[
+            ResponseText(text_field(row[name], "candidate"), name) for name in WQRM_VERSIONS
+        ],
+        judgements=judgements,
+        external_id=optional_text(row, "id"),
+    )
 
 
 def is_lamp(row: Row) -> bool:

@@ -35,6 +35,15 @@ class GoldForm(forms.Form):
         help_text=_("Practice tasks need it: newcomers learn from it."),
     )
 
+    adversarial = forms.BooleanField(
+        label=_("A wrong response looks better: it is longer, prettier or more confident"),
+        required=False,
+        help_text=_(
+            "Such gold finds people who agreed to go by looks. Where every wrong response is "
+            "longer than the best, the task is marked in any case."
+        ),
+    )
+
     def __init__(self, *args: Any, responses: Sequence[Response], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.responses = responses

@@ -7,10 +7,10 @@ from typing import Any
 
 from django import forms
 from django.forms import BoundField
-from django.utils.translation import get_language_info, gettext
+from django.utils.translation import get_language_info, gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from annotate.keys import ACTIONS, OFF, clean_keys
+from annotate.keys import ACTIONS, NO_KEY, OFF, clean_keys
 from annotate.models import Membership, User
 
 MAX_KEY_CHARS = 8  # "Space" is one, and what is longer is answered by a reason
@@ -54,7 +54,13 @@ class SettingsForm(forms.Form):
                 label=str(action.label),
                 required=False,
                 max_length=MAX_KEY_CHARS,
-                widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"}),
+                widget=forms.TextInput(
+                    attrs={
+                        "autocomplete": "off",
+                        "autocapitalize": "none",
+                        "placeholder": pgettext("key", "none"),
+                    }
+                ),
             )
 
     def _offer(self, name: str, choices: Choices, *, least: int) -> None:
@@ -63,12 +69,14 @@ class SettingsForm(forms.Form):
         else:
             self.fields[name].choices = choices  # type: ignore[attr-defined]
 
-    def key_fields(self) -> Iterator[BoundField]:
-        return (self[f"key_{action.name}"] for action in ACTIONS)
+    def key_fields(self) -> Iterator[tuple[BoundField, str]]:
+        """The field of each action's key, and its usual one."""
+        return ((self[f"key_{action.name}"], action.default) for action in ACTIONS)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        given = {a.name: data.get(f"key_{a.name}", "") for a in ACTIONS}
+        sent = [action.name for action in ACTIONS if f"key_{action.name}" in self.data]
+        given = {name: data.get(f"key_{name}", NO_KEY) for name in sent}
         try:
             data["keys"] = clean_keys(given | {OFF: data.get("keys_off")})
         except ValueError as error:

@@ -84,7 +84,15 @@ class MemberStateForm(forms.Form):
         "lift": _("Take their judgements in again"),
     }
     action = forms.ChoiceField(label=_("What to do"), widget=forms.RadioSelect)
-    reason = forms.CharField(label=_("Why"), required=False, max_length=1000)
+    reason = forms.CharField(
+        label=_("Why"),
+        required=False,
+        max_length=1000,
+        help_text=_(
+            "Stays in the record, also after the person was erased, and the person can read it: "
+            "say what happened, by the pseudonym, and name nobody."
+        ),
+    )
 
     def __init__(self, *args: Any, actions: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -181,12 +181,20 @@ class ProjectForm(forms.Form):
         _("First prompts, all judged by two"),
         _("So that agreement can be judged early. Changes hold for tasks opened from now on."),
     )
+    active_share = percent(
+        "active_share",
+        _("Prompts chosen for what they would teach (%)"),
+        _(
+            "The rest come by chance, and show each week whether choosing helps; where it does "
+            "not, all come by chance. Up to 90; 70 is usual. 0 for none."
+        ),
+    )
     gold_rate = percent(
         "gold_rate",
         _("Gold tasks, of what a person gets (%)"),
         _(
-            "Tasks whose right ranking you know, hidden among the rest. Up to 50; 5 is usual. 0 "
-            "for none."
+            "Tasks whose right ranking you know, hidden among the rest. A newcomer gets twice as "
+            "many. Up to 50; 4 is usual. 0 for none."
         ),
     )
     repeat_rate = percent(
@@ -267,6 +275,7 @@ class ProjectForm(forms.Form):
             (
                 "audit_share",
                 "audit_first",
+                "active_share",
                 "gold_rate",
                 "repeat_rate",
                 "training_tasks",
@@ -327,6 +336,8 @@ FORMATS = {
     "prefloop": "Prefloop",
     "pandalm": "PandaLM",
     "lamp": "LAMP",
+    "wqrm": "WQRM",
+    "ratings": _("Ratings, one person a line"),
     "qa-feedback": "QA-Feedback",
     "arena": "Chatbot Arena",
     "label-studio": "Label Studio",

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.text import get_text_list
-from django.utils.translation import gettext, gettext_lazy, pgettext
+from django.utils.translation import (
+    get_language,
+    gettext,
+    gettext_lazy,
+    gettext_noop,
+    pgettext_lazy,
+)
 
 from annotate.models import Assignment, Ranking, Response
 from annotate.rendering import show_hidden, visible_text
@@ -39,11 +45,34 @@ FLAG_LABELS: dict[str, str | Promise] = {
     "wrong language": gettext_lazy("Wrong language"),
     "identity leak": gettext_lazy("Says which model wrote it"),
 }
-CONFIDENCE_LABELS = (
-    ("1", gettext_lazy("Guessed")),
-    ("2", gettext_lazy("Fairly sure")),
-    ("3", gettext_lazy("Sure")),
+CONFIDENCE_LABELS = {
+    "1": gettext_noop("Guessed"),
+    "2": gettext_noop("Fairly sure"),
+    "3": gettext_noop("Sure"),
+}
+PLACE_NAMES = (
+    pgettext_lazy("place", "1st"),
+    pgettext_lazy("place", "2nd"),
+    pgettext_lazy("place", "3rd"),
+    pgettext_lazy("place", "4th"),
+    pgettext_lazy("place", "5th"),
+    pgettext_lazy("place", "6th"),
+    pgettext_lazy("place", "7th"),
+    pgettext_lazy("place", "8th"),
 )
+
+
+# Translated once, since every page of every volunteer asks for these again.
+@cache
+def place_names(language: str | None) -> list[str]:
+    """What the places are called in the language, which is the active one."""
+    return [str(name) for name in PLACE_NAMES]
+
+
+@cache
+def flag_labels(language: str | None) -> list[tuple[str, str]]:
+    """The flags of every project with what they are called in the language, the active one."""
+    return [(name, str(FLAG_LABELS[name])) for name in FLAGS]
 
 
 @dataclass(frozen=True)
@@ -89,8 +118,6 @@ class RankingForm(forms.Form):
     """
 
     rationale = forms.CharField(required=False, max_length=MAX_RATIONALE_CHARS)
-    confidence = forms.ChoiceField(required=False, choices=CONFIDENCE_LABELS)
-    edited_from = forms.CharField(required=False)
     edited = forms.CharField(required=False, max_length=MAX_EDITED_CHARS, strip=False)
     revises = forms.IntegerField(required=False, min_value=1)
 
@@ -114,16 +141,7 @@ class RankingForm(forms.Form):
     @cached_property
     def places(self) -> list[tuple[str, str]]:
         """The places a response may get, with what they are called."""
-        names = [
-            pgettext("place", "1st"),
-            pgettext("place", "2nd"),
-            pgettext("place", "3rd"),
-            pgettext("place", "4th"),
-            pgettext("place", "5th"),
-            pgettext("place", "6th"),
-            pgettext("place", "7th"),
-            pgettext("place", "8th"),
-        ]
+        names = place_names(get_language())
         return [(str(n), names[n - 1]) for n in range(1, len(self.letters) + 1)]
 
     @cached_property
@@ -148,15 +166,14 @@ class RankingForm(forms.Form):
     @cached_property
     def flags(self) -> list[tuple[str, str]]:
         own = [(flag["name"], flag["label"]) for flag in self.project.flags]
-        # Translated here, once, rather than in the page for each response.
-        return [*((name, str(FLAG_LABELS[name])) for name in FLAGS), *own]
+        return [*flag_labels(get_language()), *own]
 
     @cached_property
     def responses(self) -> dict[str, Response]:
         """The responses by letter, in the order of the screen."""
-        ids = self.assignment.display_order
-        by_id = Response.objects.in_bulk(ids)
-        return {letter: by_id[pk] for letter, pk in zip(self.letters, ids, strict=True)}
+        by_id = self.assignment.responses
+        order = self.assignment.display_order
+        return {letter: by_id[pk] for letter, pk in zip(self.letters, order, strict=True)}
 
     @cached_property
     def cards(self) -> list[Card]:
@@ -250,6 +267,7 @@ class RankingForm(forms.Form):
             raise ValidationError(gettext("This project wants every place given only once."))
         data |= {"ranks": ranks, "unacceptable": marked, "flags": self._flags()}
         data |= {"criteria": self._criteria(), "edited": self._edited(data)}
+        data |= {"confidence": self._confidence()}
         return data
 
     def _known(self, name: str, offered: Any) -> list[str]:
@@ -293,6 +311,10 @@ class RankingForm(forms.Form):
                     rated[letter][one["name"]] = int(chosen[-1])
         return rated
 
+    def _confidence(self) -> int | None:
+        chosen = self._known("confidence", ["", *CONFIDENCE_LABELS])
+        return int(chosen[-1]) if chosen and chosen[-1] else None
+
     def _edited(self, data: Mapping[str, Any]) -> tuple[str, str] | None:
         """The letter of the response that was improved, and the better text."""
         text = data.get("edited", "").replace("\r\n", "\n")
@@ -316,7 +338,7 @@ class RankingForm(forms.Form):
             "flags": {ids.get(subject, subject): names for subject, names in said["flags"].items()},
             "criteria": {ids[letter]: ratings for letter, ratings in said["criteria"].items()},
             "strength": self._strength(),
-            "confidence": int(said["confidence"]) if said["confidence"] else None,
+            "confidence": said["confidence"],
             "edited": (ids[edited[0]], edited[1]) if edited else None,
             "revises": said["revises"],
             "dwell_ms": _count(self.data.get("dwell_ms")),

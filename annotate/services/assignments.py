@@ -12,14 +12,34 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    Subquery,
+)
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Assignment, Membership, Task, TaskQuerySet, TaskResponse
-from annotate.selection import check_draw, display_order, seed_from
+from annotate.compiled import Given, Insert, Objects, Rows, Update, of_part
+from annotate.models import (
+    Assignment,
+    Membership,
+    Response,
+    Task,
+    TaskQuerySet,
+    TaskResponse,
+    open_to,
+)
+from annotate.selection import check_draw, display_order, gold_share, seed_from
 
 # So many rows of the queue's front are looked at, whoever may have judged or skipped them.
 FRONT = 24
@@ -32,6 +52,8 @@ EXPIRED_BY_A_CLAIM = 16
 # them it is drawn.
 BEFORE_A_REPEAT = 5
 REPEATED_AMONG = 100
+# What a person's own work, or an admin, changes while he works.
+COUNTS = ("state", "trained_at", "n_submitted", "last_day", "n_last_day", "streak_days")
 REPEATED = (Task.Kind.NORMAL, Task.Kind.AUDIT)
 
 
@@ -50,10 +72,9 @@ def claim(member: Membership) -> Assignment | None:
     newcomer gets the explained tasks first. Gold tasks and repeats come among the others, never
     when those are over. `member` knows afterwards what he has done.
     """
-    if lease := live_lease(member):
+    if _read_counts(member) and (lease := live_lease(member)):
         heartbeat(lease)
         return lease
-    _read_counts(member)
     if member.project.paused or member.state != Membership.State.ACTIVE or cap_reached(member):
         return None
     try:
@@ -88,10 +109,22 @@ def _freed_window(member: Membership) -> list[int]:
     return _window(member) if of_project.expire_overdue(EXPIRED_BY_A_CLAIM) else []
 
 
-def _read_counts(member: Membership) -> None:
-    """The person may just have submitted, in this request or in another tab."""
-    counts = ("n_submitted", "last_day", "n_last_day", "streak_days")
-    member.refresh_from_db(fields=["state", "trained_at", *counts])
+def _read_counts(member: Membership) -> bool:
+    """Let `member` know what he has done, and say whether a task is leased to him.
+
+    He may just have submitted, in this request or in another tab.
+    """
+    [(*counts, is_leased)] = _counts().all(member=member.pk)
+    for column, value in zip(COUNTS, counts, strict=True):
+        setattr(member, column, value)
+    return bool(is_leased)
+
+
+@cache
+def _counts() -> Rows:
+    leased = Assignment.objects.leased().filter(annotator=OuterRef("pk"))
+    member = Membership.objects.filter(pk=Given("member"))
+    return Rows(member.values_list(*COUNTS, Exists(leased)))
 
 
 def live_lease(member: Membership) -> Assignment | None:
@@ -153,16 +186,17 @@ def _window(member: Membership) -> list[int]:
 
     Empty only when the queue has nothing for him.
     """
-    queue = Task.objects.filter(project=member.project)
-    found = _among([*_front(queue.fresh()), *_front(queue.begun())], member)
+    found = _among(_fronts().all(project=member.project_id, member=member.pk), member)
     if not found:
+        queue = Task.objects.filter(project=member.project)
         parts = [queue.filter(language=a, categories=b) for a, b in _contents(queue, member)]
-        found = _among([row for part in parts for row in _front(part.begun())], member)
-        for part in parts:  # nobody has judged these, so at most what he skipped is passed over
-            found += _front(part.fresh().open_to(member))
+        for part in parts:
+            found += _among(_front(part.begun(), member), member)
+            # Nobody has judged these, so at most what he skipped is passed over.
+            found += _among(_front(part.fresh().open_to(member), member), member)
     if not found:  # however many he has judged that wait for others
         for part in parts:
-            found += _front(part.begun().open_to(member))
+            found += _among(_front(part.begun().open_to(member), member), member)
     found.sort(key=lambda row: (-row.priority, row.pk))
     tried = found[:WINDOW]
     # In random order, so that the same two people do not judge task after task together.
@@ -178,29 +212,33 @@ class _Waiting(NamedTuple):
     pk: int
     language: str
     categories: str
-    reserved_for: int | None
+    may_have: bool
 
 
-def _front(tasks: TaskQuerySet) -> list[_Waiting]:
-    return [_Waiting(*row) for row in tasks.values_list(*_Waiting._fields)[:FRONT]]
+@cache
+def _fronts() -> Rows:
+    queue = Task.objects.filter(project=Given("project"))
+    fresh, begun = (_front(part, Given("member")) for part in (queue.fresh(), queue.begun()))
+    return Rows(fresh.union(begun, all=True))
 
 
-def _among(rows: Iterable[_Waiting], member: Membership) -> list[_Waiting]:
-    """Those of the tasks that the person may be given; what `TaskQuerySet.open_to` asks, cheaper.
+def _front(tasks: TaskQuerySet, member: Membership | Given) -> Any:
+    """The first of the tasks, and for each whether the person may have it.
 
-    No more rows are read than there are tasks, however many he has judged.
+    Only these are asked about, so no more rows are read however many he has judged.
     """
-    for_him = (None, member.pk)
-    suiting = [row for row in rows if row.reserved_for in for_him]
+    first = tasks.only("priority", "language", "categories", "reserved_for")[:FRONT]
+    may_have = ExpressionWrapper(open_to(member), BooleanField())
+    asked = Task.objects.annotate(may_have=may_have).values_list(*_Waiting._fields)
+    return of_part(asked, first)
+
+
+def _among(rows: Iterable[Sequence[Any]], member: Membership) -> list[_Waiting]:
+    """Those of a front that the person may have, and that suit him."""
+    found = [row for row in map(_Waiting._make, rows) if row.may_have]
     if member.languages or member.category_opt_outs:
-        suiting = [row for row in suiting if member.takes(row.language, row.categories)]
-    if not suiting:
-        return []
-    ids = [row.pk for row in suiting]
-    taken = Assignment.objects.filter(task__in=ids, annotator=member, state__in=Assignment.TAKEN)
-    own = TaskResponse.objects.filter(task__in=ids, response__author=member)
-    closed = {*taken.values_list("task", flat=True), *own.values_list("task", flat=True)}
-    return [row for row in suiting if row.pk not in closed]
+        found = [row for row in found if member.takes(row.language, row.categories)]
+    return found
 
 
 def _contents(queue: TaskQuerySet, member: Membership) -> list[tuple[str, str]]:
@@ -221,8 +259,11 @@ def _claim_check(member: Membership) -> Assignment | None:
     # Every assignment is either submitted, and counted, or has no date of submission.
     n = member.n_submitted + member.assignments.filter(submitted_at=None).count()
     told_by = project.slug, member.pseudonym, n
-    if check_draw("gold", *told_by) < project.gold_rate:
+    if check_draw("gold", *told_by) < gold_share(project.gold_rate, n):
+        # Who has ranked the prompt may be one of those from whom its right ranking was learned.
+        ranked = Assignment.objects.filter(annotator=member, task__prompt=OuterRef("prompt"))
         gold = Task.objects.keyed(project, Task.Kind.GOLD).with_free_slots().open_to(member)
+        gold = gold.filter(~Exists(ranked))
         if (unseen := _suiting(gold, member)) and (
             lease := _lease_first([_draw("which gold", told_by, unseen)], member, wait=True)
         ):
@@ -300,34 +341,68 @@ def _lease_first(task_ids: Iterable[int], member: Membership, *, wait: bool) -> 
 
 @transaction.atomic
 def _take_slot(task_id: int, member: Membership, *, wait: bool) -> Assignment | None:
-    locked = Task.objects.select_for_update(skip_locked=not wait, of=("self",))
-    task = locked.select_related("prompt").filter(pk=task_id).first()
-    if task is None:
+    if not _slot(wait).run(task=task_id):  # the last one has just gone, or somebody is at it
         return None
+    task = _leased_task().get(task=task_id, member=member.pk)
     task.project = member.project
-    if not (
-        Task.objects.with_free_slots().filter(pk=task_id).update(n_live=F("n_live") + 1)
-    ):  # the last slot has just gone
-        return None
     lease_ends = _lease_ends(member)
-    earlier = Assignment.objects.filter(task=task, annotator=member)
-    if earlier.filter(state__in=Assignment.LATE).update(
-        state=Assignment.State.LEASED, lease_expires_at=lease_ends
-    ):  # the order on the screen and the draft are kept
-        _check_again(member)
-        return earlier.get()
+    if task.had_before:  # type: ignore[attr-defined]
+        earlier = Assignment.objects.filter(task=task, annotator=member)
+        # The order on the screen and the draft are kept.
+        earlier.update(state=Assignment.State.LEASED, lease_expires_at=lease_ends)
+        lease = earlier.get()
+    else:
+        lease = _new_lease(task, member, lease_ends)
+    _check_again(member)
+    return lease
+
+
+def _new_lease(task: Task, member: Membership, lease_ends: datetime) -> Assignment:
+    responses = _responses().all(task=task.pk)
     seed = seed_from("order", task.project.slug, task.prompt.content_hash, task.batch)
-    slots = TaskResponse.objects.filter(task=task).order_by("response__content_hash")
-    by_content = slots.values_list("response", flat=True)
-    lease = Assignment.objects.create(
+    n_earlier: int = task.n_assigned  # type: ignore[attr-defined]
+    lease = Assignment(
         task=task,
         annotator=member,
         lease_expires_at=lease_ends,
-        display_order=display_order(list(by_content), seed, task.assignments.count()),
+        display_order=display_order([one.pk for one in responses], seed, n_earlier),
         order_seed=seed,
     )
-    _check_again(member)
-    return lease
+    lease.responses = {response.pk: response for response in responses}
+    return _lease_row().save(lease)
+
+
+@cache
+def _slot(wait: bool) -> Update:
+    """Take a slot where there is one; who may not wait passes over a task that others lock."""
+    tasks = Task.objects.with_free_slots().filter(pk=Given("task"))
+    if not wait:
+        free = Task.objects.select_for_update(skip_locked=True).filter(pk=Given("task"))
+        tasks = tasks.filter(pk__in=free.values("pk"))
+    return Update(tasks, n_live=F("n_live") + 1)
+
+
+@cache
+def _leased_task() -> Objects[Task]:
+    """The task with its prompt, and how many had it before; its row is locked by now."""
+    before = Assignment.objects.filter(task=OuterRef("pk")).exclude(state=Assignment.State.BARRED)
+    mine = before.filter(annotator=Given("member"), state__in=Assignment.LATE)
+    n_before = before.order_by().values("task").annotate(n=Count("pk")).values("n")
+    tasks = Task.objects.select_related("prompt").filter(pk=Given("task"))
+    return Objects(
+        tasks.annotate(n_assigned=Coalesce(Subquery(n_before), 0), had_before=Exists(mine))
+    )
+
+
+@cache
+def _responses() -> Objects[Response]:
+    of_task = Response.objects.filter(slots__task=Given("task"))
+    return Objects(of_task.order_by("content_hash"))
+
+
+@cache
+def _lease_row() -> Insert[Assignment]:
+    return Insert(Assignment)
 
 
 def _check_again(member: Membership) -> None:

@@ -25,8 +25,10 @@ from annotate.models import (
 from annotate.services.rankings import InvalidRanking, checked_ranks, mean_agreement
 from annotate.services.tasks import distinct, open_task
 
-# Such a task is for everybody. More people than a database counts will not come.
+# A training task is for everybody. More people than a database counts will not come.
 EVERYBODY = 10**9
+# What many have seen is talked about, so gold is shown so often, and then retired.
+GOLD_SHOWINGS = 30
 MAX_RANKED = 8  # as many as the page for ranking shows
 
 Ranks = Mapping[str, int | None]
@@ -59,13 +61,15 @@ def open_gold_task(
     training: bool = False,
     explanation: str = "",
     priority: int = 0,
+    adversarial: bool = False,
     by: User | None,
 ) -> Task:
     """A task whose right ranking is known: hidden among the others or, with `training`, explained.
 
     `ranks` and `unacceptable` are as for `submit_ranking`. Newcomers do training tasks of higher
-    `priority` first. Raises InvalidRanking where the key decides nothing, a training task explains
-    nothing, or the prompt has such a task already.
+    `priority` first. Gold is `adversarial` where a wrong response looks better; where all the wrong
+    ones are longer it is so in any case. Raises InvalidRanking where the key decides nothing, a
+    training task explains nothing, or the prompt has such a task already.
     """
     kind = Task.Kind.TRAINING if training else Task.Kind.GOLD
     Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk, project=project)
@@ -86,11 +90,12 @@ def open_gold_task(
         prompt,
         responses,
         kind=kind,
-        need=EVERYBODY,
+        need=EVERYBODY if training else GOLD_SHOWINGS,
         priority=priority,
         batch=kind.value,
         gold_ranks=key,
         gold_unacceptable=sorted(set(unacceptable)),
+        adversarial=not training and (adversarial or best_is_shortest(responses, key)),
         explanation=explanation.strip(),
     )
     AuditEvent.record(f"open {kind} task", task, project=project, actor=by, ranks=key)
@@ -105,6 +110,15 @@ def close_gold_task(task: Task, *, by: User | None) -> bool:
     if closed:
         AuditEvent.record(f"close {task.kind} task", task, project=task.project, actor=by)
     return bool(closed)
+
+
+def best_is_shortest(responses: Sequence[Response], key: Ranks) -> bool:
+    """Whether who goes by length is wrong about the best in every pair that the key decides."""
+    length = {str(response.pk): len(response.text) for response in responses}
+    best = min(rank for rank in key.values() if rank is not None)
+    first = [length[pk] for pk, rank in key.items() if rank == best]
+    others = [length[pk] for pk, rank in key.items() if rank is not None and rank > best]
+    return bool(others) and max(first) < min(others)
 
 
 def outcome(ranking: Ranking) -> Outcome | None:

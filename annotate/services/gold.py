@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from annotate.models import KEYED, Project, Prompt, Ranking, Response, Task
+from annotate.models import KEYED, Project, Prompt, Ranking, Response, Task, base_language
 from annotate.services.checks import outcome
 
 KINDS = (Task.Kind.GOLD, Task.Kind.TRAINING)
-AGREED_BY = 3  # people who all say the same make a task worth suggesting
-SUGGESTED = 10
+WANTED = 60  # gold tasks in a language, so that nobody meets the same ones again and again
 FOUND = 20
 
 
@@ -44,26 +43,36 @@ def with_results(tasks: Iterable[Task]) -> list[KnownTask]:
     return [KnownTask(task, len(passed[task.pk]), sum(passed[task.pk])) for task in tasks]
 
 
-def candidates(project: Project) -> list[Task]:
-    """The newest tasks that several people ranked alike, one of a prompt.
+@dataclass(frozen=True)
+class Stock:
+    """The gold tasks in one language: those that are given out, and those that are retired."""
 
-    Prompts that have or had a gold or practice task are left out.
-    """
-    known = Task.objects.filter(prompt=OuterRef("prompt"), kind__in=KINDS)
-    agreed = project.tasks.filter(agreement=1, n_done__gte=AGREED_BY).exclude(
-        kind__in=(*KINDS, Task.Kind.REPEAT)
+    language: str
+    n: int
+    n_adversarial: int
+    n_retired: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.n >= WANTED
+
+    @property
+    def adversarial_share(self) -> float:
+        return self.n_adversarial / self.n if self.n else 0.0
+
+
+def stock(project: Project) -> list[Stock]:
+    """By language how much gold there is; of a project's languages also those without any."""
+    is_open = Q(state=Task.State.OPEN)
+    rows = project.tasks.filter(KEYED, kind=Task.Kind.GOLD).values("language")
+    found = rows.order_by("language").annotate(
+        n=Count("pk", filter=is_open),
+        n_adversarial=Count("pk", filter=is_open & Q(adversarial=True)),
+        n_retired=Count("pk", filter=~is_open),
     )
-    agreed = agreed.filter(~Exists(known)).select_related("prompt")
-    by_prompt: dict[int, Task] = {}
-    for task in agreed.order_by("-id")[: SUGGESTED * 10]:
-        by_prompt.setdefault(task.prompt_id, task)
-    return list(by_prompt.values())[:SUGGESTED]
-
-
-def agreed_ranking(task: Task) -> Ranking | None:
-    """What the people said who agree about the task."""
-    said = Ranking.objects.current().not_excluded().filter(assignment__task=task)
-    return said.order_by("pk").first() if task.agreement == 1 else None
+    by_language = {row["language"]: Stock(**row) for row in found}
+    wanted = sorted({base_language(tag) for tag in project.languages} - by_language.keys())
+    return [*by_language.values(), *(Stock(language, 0, 0, 0) for language in wanted)]
 
 
 def prompts_with(project: Project, words: str) -> QuerySet[Prompt]:

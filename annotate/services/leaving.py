@@ -6,7 +6,11 @@ A ranking's row is changed nowhere else: here it loses what could tell who wrote
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from django.db import models, transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from annotate.models import (
@@ -14,6 +18,7 @@ from annotate.models import (
     Assignment,
     AuditEvent,
     Demonstration,
+    Exclusion,
     Membership,
     Project,
     Ranking,
@@ -38,18 +43,26 @@ def leave(member: Membership) -> None:
 def erase(member: Membership, *, keep_rankings: bool) -> None:
     """Forget who this member is: the account's link, everything written freely, and settings.
 
+    What others wrote about the person, a reason or a line of the record, loses his names.
+
     With `keep_rankings` the bare rankings stay, by nobody. Otherwise they are excluded for good
     and texts of the person retired: no later dataset uses them, and what was made of them before is
     marked. An account that takes part in nothing any more is deleted, unless it runs the server.
     What was interrupted is done by calling it again. Raises LastAdmin, and nothing has happened.
     """
-    if member.user is None:
+    user = member.user
+    if user is None:
         return
+    member.refresh_from_db(fields=["state"])
     if not keep_rankings:
         exclusion = exclude(member.project, member, TAKEN_OUT, by=None)
         exclusion.evidence["withdrawn"] = True  # nobody lifts it, whoever excluded them first
         exclusion.save(update_fields=["evidence"])
-    _erase(member, member.user, keep_rankings=keep_rankings)
+    # Committed before anything is emptied. Whoever stores what the person wrote asks whether he
+    # takes part and holds that until he commits: he was quicker, and is found below, or too late.
+    if member.state in Membership.MAY_ENTER:
+        set_member_state(member, Membership.State.LEFT, by=None, reason="erased")
+    _erase(member, user, keep_rankings=keep_rankings)
 
 
 def erase_account(user: User, *, keep_rankings: bool) -> None:
@@ -72,11 +85,10 @@ def runs_it_alone(member: Membership) -> bool:
 
 @transaction.atomic
 def _erase(member: Membership, user: User, *, keep_rankings: bool) -> None:
-    # First of all, since leases and tasks are locked before the member.
-    if member.state in Membership.MAY_ENTER:
-        set_member_state(member, Membership.State.LEFT, by=None, reason="erased")
     _empty_texts(member, retire=not keep_rankings)
+    names = _names(member, user)
     _forget_member(member)
+    _rename_in_record(member, names)
     _forget_in_project(user, member.project)
     AuditEvent.record(
         "erase",
@@ -96,13 +108,55 @@ def _empty_texts(member: Membership, *, retire: bool) -> None:
     list(said.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
     # The hash would tell of the text; it serves only who submits the same twice.
     said.update(rationale="", payload_hash="")
-    Assignment.objects.filter(annotator=member).update(draft=None, client={}, skip_reason="")
+    # A draft that is on its way began from the revision before, so it is refused.
+    Assignment.objects.filter(annotator=member).update(
+        draft=None, draft_revision=F("draft_revision") + 1, client={}, skip_reason=""
+    )
     Adjudication.objects.filter(reviewer=member).update(note="")
     written = Demonstration.objects.filter(author=member)
     if retire:
         written.filter(retired_at=None).update(retired_at=timezone.now())
     written.update(author=None, assignment=None)
     Response.objects.filter(author=member).update(author=None)
+
+
+def _names(member: Membership, user: User) -> re.Pattern[str]:
+    """What the person was ever called here, as whole words."""
+    names = {user.username, user.first_name, user.last_name, user.email, member.pseudonym}
+    for detail in _about(member).filter(verb="rename").values_list("detail", flat=True):
+        names |= {detail["before"], detail["after"]}
+    longest_first = sorted(names - {""}, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+
+
+def _rename_in_record(member: Membership, names: re.Pattern[str]) -> None:
+    """Put the pseudonym in the place of these names in what others wrote about the person."""
+
+    def renamed(value: Any) -> Any:
+        return names.sub(member.pseudonym, value) if isinstance(value, str) else value
+
+    left_out = Exclusion.objects.filter(
+        Q(membership=member) | Q(ranking__assignment__annotator=member)
+    )
+    for exclusion in left_out:
+        exclusion.reason = renamed(exclusion.reason)
+        exclusion.save(update_fields=["reason"])
+    of_rankings = AuditEvent.objects.filter(
+        project=member.project,
+        object_type=Ranking._meta.label,
+        object_id__in=[str(one.ranking_id) for one in left_out if one.ranking_id],
+    )
+    for event in [*_about(member), *of_rankings]:
+        said = {name: renamed(value) for name, value in event.detail.items()}
+        if event.verb == "set cohort":  # what it was belongs to the person, who has none any more
+            said = dict.fromkeys(said, "")
+        AuditEvent.objects.filter(pk=event.pk).update(detail=said)
+
+
+def _about(member: Membership) -> QuerySet[AuditEvent]:
+    return AuditEvent.objects.filter(
+        project=member.project, object_type=Membership._meta.label, object_id=str(member.pk)
+    )
 
 
 def _forget_member(member: Membership) -> None:

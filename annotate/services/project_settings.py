@@ -19,6 +19,7 @@ LEAST_AND_MOST = {
     "responses_per_prompt": (2, 8),
     "audit_share": (0, 1),
     "audit_first": (0, 100_000),
+    "active_share": (0, 0.9),
     "gold_rate": (0, 0.5),
     "repeat_rate": (0, 0.5),
     "training_tasks": (0, 20),

@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, DateField, F, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from annotate.compiled import Given, Insert, Rows, Update
 from annotate.models import (
     Assignment,
     Membership,
@@ -88,7 +90,7 @@ def submit_ranking(
     made from; it is kept as a demonstration. Work whose lease ran out is accepted and marked late.
     `revises` is the revision this ranking replaces, after `reopen`.
     Raises InvalidRanking, or Conflict where another ranking is stored already, the task was
-    skipped, or the ranking cannot be revised any more.
+    skipped, the ranking cannot be revised any more, or the person has left.
     """
     project = assignment.task.project
     shown = assignment.display_order
@@ -103,8 +105,7 @@ def submit_ranking(
     )
     if confidence is not None and confidence not in CONFIDENCES:
         raise InvalidRanking("Confidence is a whole number from 1, guessed, to 3, sure")
-    lock = Task.objects.select_for_update().filter(pk=assignment.task_id)
-    (n_others,) = lock.values_list("n_done", flat=True)
+    [(n_others,)] = _locked().all(task=assignment.task_id)
     given: dict[str, Any] = {"draft": None}
     if first_interaction_at:
         given["first_interaction_at"] = first_interaction_at
@@ -112,6 +113,7 @@ def submit_ranking(
         given["client"] = dict(client)
     current = None
     if not _use_slot(assignment, **given):
+        _check_takes_part(assignment.annotator)
         current = _current(assignment)
         if current.payload_hash == said.hash:
             _change(assignment, draft=None)
@@ -198,6 +200,12 @@ def checked_ranks(
     }
 
 
+@cache
+def _locked() -> Rows:
+    """How many have judged the task; from now on nobody else changes its row."""
+    return Rows(Task.objects.select_for_update().filter(pk=Given("task")).values_list("n_done"))
+
+
 def _use_slot(assignment: Assignment, **given: Any) -> bool:
     """Turn the assignment into a submitted one and count it; the task's row is locked.
 
@@ -205,23 +213,39 @@ def _use_slot(assignment: Assignment, **given: Any) -> bool:
     """
     now = timezone.now()
     given |= {"state": Assignment.State.SUBMITTED, "submitted_at": now, "lease_expires_at": None}
-    mine = Assignment.objects.filter(pk=assignment.pk)
-    if mine.leased().update(**given):
+    columns = frozenset(given)
+    if _given(columns, was_live=True).run(assignment=assignment.pk, **given):
         was_live = 1
-    elif mine.filter(state__in=Assignment.LATE).update(late=True, **given):
+    elif _given(columns, was_live=False).run(assignment=assignment.pk, **given):
         was_live = 0
         given["late"] = True
     else:
         return False
     _note(assignment, given)
+    _done().run(task=assignment.task_id, was_live=was_live)
+    _count(assignment.annotator_id, now)
+    return True
+
+
+@cache
+def _given(columns: frozenset[str], *, was_live: bool) -> Update:
+    """Take in what was given with a leased assignment, or late with one whose lease has ended."""
+    mine = Assignment.objects.filter(pk=Given("assignment"))
+    changes = {name: Given(name, Assignment._meta.get_field(name)) for name in columns}
+    if was_live:
+        return Update(mine.leased(), **changes)
+    return Update(mine.filter(state__in=Assignment.LATE), late=True, **changes)
+
+
+@cache
+def _done() -> Update:
     enough = When(state=Task.State.OPEN, need__lte=F("n_done") + 1, then=Value(Task.State.DONE))
-    Task.objects.filter(pk=assignment.task_id).update(
-        n_live=F("n_live") - was_live,
+    return Update(
+        Task.objects.filter(pk=Given("task")),
+        n_live=F("n_live") - Given("was_live"),
         n_done=F("n_done") + 1,
         state=Case(enough, default=F("state")),
     )
-    _count(assignment.annotator_id, now)
-    return True
 
 
 def _current(assignment: Assignment) -> Ranking:
@@ -243,9 +267,33 @@ def _note(assignment: Assignment, given: Mapping[str, Any]) -> None:
 
 
 def _count(member_id: int, now: datetime) -> None:
-    """Add one ranking to the annotator's counts. Every column is computed from the stored row."""
-    today, yesterday = now.date(), now.date() - timedelta(days=1)
-    Membership.objects.filter(pk=member_id).update(
+    """Add one ranking to the annotator's counts. Every column is computed from the stored row.
+
+    Who has left has none, as in `_check_takes_part`.
+    """
+    today = now.date()
+    if not _counted().run(member=member_id, today=today, yesterday=today - timedelta(days=1)):
+        raise Conflict(_has_left())
+
+
+def _check_takes_part(member: Membership) -> None:
+    """Raise Conflict where the person has left; otherwise he stays until the transaction ends.
+
+    So nothing that he wrote is stored after he was erased.
+    """
+    if not member.still_takes_part():
+        raise Conflict(_has_left())
+
+
+def _has_left() -> str:
+    return gettext("You do not take part in this project any more.")
+
+
+@cache
+def _counted() -> Update:
+    today, yesterday = (Given(name, DateField()) for name in ("today", "yesterday"))
+    return Update(
+        Membership.objects.filter(pk=Given("member"), state__in=Membership.MAY_ENTER),
         n_submitted=F("n_submitted") + 1,
         n_last_day=Case(When(last_day=today, then=F("n_last_day") + 1), default=Value(1)),
         streak_days=Case(
@@ -272,15 +320,22 @@ def _store(
     assignment: Assignment, said: Judgement, replaced: Ranking | None, **effort: int | None
 ) -> Ranking:
     project = assignment.task.project
-    return Ranking.objects.create(
-        assignment=assignment,
-        revision=replaced.revision + 1 if replaced else 1,
-        payload_hash=said.hash,
-        guidelines_version=project.text_version(ProjectText.Kind.GUIDELINES),
-        consent_version=assignment.annotator.consent_version,
-        **vars(said),
-        **effort,
+    return _ranking_row().save(
+        Ranking(
+            assignment=assignment,
+            revision=replaced.revision + 1 if replaced else 1,
+            payload_hash=said.hash,
+            guidelines_version=project.text_version(ProjectText.Kind.GUIDELINES),
+            consent_version=assignment.annotator.consent_version,
+            **vars(said),
+            **effort,
+        )
     )
+
+
+@cache
+def _ranking_row() -> Insert[Ranking]:
+    return Insert(Ranking)
 
 
 def _keep_edited(assignment: Assignment, edited: tuple[int, str] | None) -> None:
@@ -311,7 +366,23 @@ def _keep_edited(assignment: Assignment, edited: tuple[int, str] | None) -> None
 
 def note_agreement(task_id: int) -> None:
     """Write down how far the people who judged the task agree; the task's row is locked."""
-    note_agreements([task_id])
+    standing = _standing().all(task=task_id)
+    _agreed().run(task=task_id, agreement=mean_agreement([ranks for (ranks,) in standing]))
+
+
+def _reviewed() -> TaskQuerySet:
+    return Task.objects.filter(pk=Given("task"), kind__in=Task.REVIEWED)
+
+
+@cache
+def _standing() -> Rows:
+    standing = Ranking.objects.current().not_excluded()
+    return Rows(standing.filter(assignment__task__in=_reviewed()).values_list("ranks"))
+
+
+@cache
+def _agreed() -> Update:
+    return Update(_reviewed(), agreement=Given("agreement"))
 
 
 def note_agreements(task_ids: Collection[int]) -> None:
@@ -411,6 +482,7 @@ def reopen(assignment: Assignment, draft: Mapping[str, Any]) -> Assignment:
     The stored ranking stands until a revision is submitted. Raises Conflict with the reason where
     it is too late.
     """
+    _check_takes_part(assignment.annotator)
     revisable_ranking(assignment)
     Assignment.objects.filter(pk=assignment.pk).update(
         draft=dict(draft), draft_revision=F("draft_revision") + 1

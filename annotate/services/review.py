@@ -11,19 +11,23 @@ from string import ascii_uppercase
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models import Q
 from django.utils.translation import gettext
 
 from annotate.models import (
     Adjudication,
+    Assignment,
     AuditEvent,
     Membership,
     Ranking,
     RankingQuerySet,
     Response,
     Task,
+    User,
 )
 from annotate.services.assignments import Conflict
 from annotate.services.rankings import checked_ranks
+from annotate.services.tasks import ask_second_opinion
 
 
 class InvalidDecision(ValueError):
@@ -80,9 +84,12 @@ def adjudicate(
     whoever judged a task is a party to the disagreement, and would outvote the others by a click.
     He may decide otherwise, though.
 
-    Raises InvalidDecision, InvalidRanking, and Conflict where somebody decided meanwhile.
+    Raises InvalidDecision, InvalidRanking, and Conflict where somebody decided meanwhile or the
+    reviewer left.
     """
     Task.objects.select_for_update().get(pk=task.pk)
+    if not reviewer.still_takes_part():
+        raise Conflict(gettext("You do not take part in this project any more."))
     said: dict[str, Any] = {"ranks": None, "unacceptable": []}
     if adopted:
         said = _adopted(task, reviewer, adopted)
@@ -110,6 +117,31 @@ def adjudicate(
         category=decision.category,
     )
     return decision
+
+
+@transaction.atomic
+def ask_one_more(task: Task, *, by: User) -> bool:
+    """Have one more person asked about a task, as `ask_second_opinion`.
+
+    Not who asks, nor who decided about it before: a reviewer has read what others said.
+    """
+    if not ask_second_opinion(task, by=by):
+        return False
+    knowing = Membership.objects.filter(Q(user=by) | Q(adjudications__task=task))
+    ids = set(knowing.filter(project=task.project_id).values_list("pk", flat=True))
+    there = Assignment.objects.filter(task=task, annotator__in=ids)
+    there.filter(state__in=Assignment.LATE).update(state=Assignment.State.BARRED)
+    shown = [response.pk for response in letters_of(task).values()]
+    Assignment.objects.bulk_create(
+        Assignment(
+            task=task,
+            annotator_id=member_id,
+            state=Assignment.State.BARRED,
+            display_order=shown,
+        )
+        for member_id in ids.difference(there.values_list("annotator", flat=True))
+    )
+    return True
 
 
 def _adopted(task: Task, reviewer: Membership, ranking: Ranking) -> dict[str, Any]:

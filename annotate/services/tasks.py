@@ -25,6 +25,20 @@ AUDIT_JUDGES = 2
 DRAWN = (Task.Kind.NORMAL, Task.Kind.AUDIT)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """How a prompt came into the queue, by which arm and how probably.
+
+    `audit_share` takes the place of the project's: of the prompts that came by chance so many more
+    are for audit as others are not, and a prompt that was chosen for any reason never is.
+    """
+
+    arm: Task.Arm
+    inclusion_probability: float
+    audit_share: float
+    priority: int = 0
+
+
 @transaction.atomic
 def open_ranking_tasks(
     project: Project,
@@ -35,6 +49,7 @@ def open_ranking_tasks(
     need: int | None = None,
     priority: int = 0,
     proposed_by: Mapping[str, Any] | None = None,
+    chosen: Mapping[int, Chosen] | None = None,
 ) -> list[Task]:
     """One task for each prompt whose responses differ; a prompt has at most one task in a batch.
 
@@ -42,24 +57,29 @@ def open_ranking_tasks(
     one, and a prompt with fewer than two different responses gets no task. Without `kind`, a prompt
     is for audit (judged by two people) or normal (by one): the project's first `audit_first`
     prompts are all for audit, the others by a draw fixed by project and prompt. `need` overrides
-    how many people judge.
+    how many people judge. `chosen` says by the id of a prompt how it came into the queue; without,
+    it came by chance.
     """
     there = {task.prompt_id: task for task in Task.objects.filter(project=project, batch=batch)}
-    drawn = project.tasks.filter(kind__in=DRAWN).values("prompt").distinct().count()
+    drawn = n_drawn(project)
+    by_chance = Chosen(Task.Arm.RANDOM, 1.0, project.audit_share, priority)
     new, opened = [], []
     for prompt, responses in prompts_with_responses:
         different = distinct(responses)
         if prompt.pk not in there and len(different) >= 2:
-            chosen = kind or _drawn_kind(project, prompt, drawn)
-            drawn += chosen in DRAWN
+            way = (chosen or {}).get(prompt.pk) or by_chance
+            drawn_kind = kind or _drawn_kind(project, prompt, drawn, way)
+            drawn += drawn_kind in DRAWN
             there[prompt.pk] = open_task(
                 prompt,
                 different,
-                kind=Task.Kind(chosen),
-                need=need or (AUDIT_JUDGES if chosen == Task.Kind.AUDIT else 1),
-                priority=priority,
+                kind=Task.Kind(drawn_kind),
+                need=need or (AUDIT_JUDGES if drawn_kind == Task.Kind.AUDIT else 1),
+                priority=way.priority,
                 batch=batch,
                 proposed_by=dict(proposed_by or {}),
+                arm=way.arm,
+                inclusion_probability=way.inclusion_probability,
             )
             new.append(there[prompt.pk])
         if prompt.pk in there:
@@ -138,10 +158,16 @@ def distinct(responses: Sequence[Response]) -> list[Response]:
     return list(by_words.values())
 
 
-def _drawn_kind(project: Project, prompt: Prompt, drawn: int) -> str:
-    if drawn < project.audit_first:
+def n_drawn(project: Project) -> int:
+    """How many prompts have had their audit draw; beyond the project's first, none is counted."""
+    drawn = project.tasks.filter(kind__in=DRAWN).values("prompt").distinct()
+    return drawn[: project.audit_first].count()
+
+
+def _drawn_kind(project: Project, prompt: Prompt, drawn: int, way: Chosen) -> str:
+    if way.arm == Task.Arm.RANDOM and drawn < project.audit_first:
         return Task.Kind.AUDIT
-    drawn_in = audit_draw(project.slug, prompt.content_hash) < project.audit_share
+    drawn_in = audit_draw(project.slug, prompt.content_hash) < way.audit_share
     return Task.Kind.AUDIT if drawn_in else Task.Kind.NORMAL
 
 

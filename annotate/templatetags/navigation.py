@@ -28,15 +28,16 @@ def reviews(user: User, project: Project) -> bool:
 
 
 @register.inclusion_tag("_nav_link.html", takes_context=True)
-def nav_link(context: RequestContext, name: str, label: str) -> dict[str, Any]:
+def nav_link(context: RequestContext, name: str, label: str, alone: bool = False) -> dict[str, Any]:
     """A link to the project's page of that name, marked where it leads to this very page.
 
-    A page whose address is not below the link's says `here`, the name it belongs to.
+    A page whose address is not below the link's says `here`, the name it belongs to. `alone` is for
+    a link beside which the pages below it have links of their own.
     """
     try:
         url = reverse(name, args=[context["project"].slug])
     except NoReverseMatch:
         return {}
     path = context["request"].path
-    within = path.startswith(url) or context.get("here") == name
+    within = (path.startswith(url) and not alone) or context.get("here") == name
     return {"url": url, "label": label, "current": path == url, "within": within}

@@ -9,19 +9,14 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.forms.gold import GoldForm
 from annotate.models import Project, Prompt
 from annotate.requests import SignedInRequest, administered, page_of
 from annotate.services.checks import open_gold_task
-from annotate.services.gold import (
-    agreed_ranking,
-    candidates,
-    known_tasks,
-    prompts_with,
-    with_results,
-)
+from annotate.services.gold import WANTED, known_tasks, prompts_with, stock, with_results
+from annotate.services.gold_candidates import candidate, candidates
 from annotate.services.queue import in_a_line
 from annotate.services.rankings import InvalidRanking
 
@@ -41,7 +36,9 @@ def gold(request: SignedInRequest, slug: str) -> HttpResponse:
         "tasks": [(one, in_a_line(one.task.prompt)) for one in with_results(page)],
         "words": words,
         "found": [(one, in_a_line(one)) for one in prompts_with(project, words)] if words else [],
-        "candidates": [(task, in_a_line(task.prompt)) for task in candidates(project)],
+        "candidates": [(one, in_a_line(one.task.prompt)) for one in candidates(project)],
+        "stock": stock(project),
+        "wanted": WANTED,
     }
     return render(request, "annotate/gold.html", context)
 
@@ -67,6 +64,7 @@ def gold_new(request: SignedInRequest, slug: str, prompt_id: int) -> HttpRespons
                 unacceptable=form.unacceptable,
                 training=form.cleaned_data["kind"] == GoldForm.TRAINING,
                 explanation=form.cleaned_data["explanation"],
+                adversarial=form.cleaned_data["adversarial"],
                 by=request.user,
             )
         except InvalidRanking as error:
@@ -85,13 +83,34 @@ def gold_new(request: SignedInRequest, slug: str, prompt_id: int) -> HttpRespons
 
 def _agreed(project: Project, prompt: Prompt, task_id: str) -> Mapping[str, Any]:
     """What the form begins with: the ranking that people agreed on in that task, if any."""
-    task = (
-        project.tasks.filter(pk=int(task_id), prompt=prompt).first()
-        if task_id.isdecimal() and len(task_id) < 19
-        else None
-    )
-    said = agreed_ranking(task) if task else None
-    if said is None:
+    if not (task_id.isdecimal() and len(task_id) < 19):
         return {}
-    ranks = {f"rank-{pk}": rank for pk, rank in said.ranks.items() if rank is not None}
-    return ranks | {f"bad-{pk}": True for pk in said.unacceptable}
+    found = candidate(project, int(task_id))
+    if found is None or found.task.prompt_id != prompt.pk:
+        return {}
+    ranks = {f"rank-{pk}": rank for pk, rank in found.ranks.items()}
+    return ranks | {f"bad-{pk}": True for pk in found.unacceptable}
+
+
+@require_POST
+def gold_confirm(request: SignedInRequest, slug: str, task_id: int) -> HttpResponse:
+    """Make a task gold whose right ranking people agreed on, or a reviewer decided."""
+    project = administered(request, slug)
+    found = candidate(project, task_id)
+    if found is None:
+        messages.info(request, _("People do not agree on the task any more, or it is used."))
+        return redirect("annotate:gold", slug)
+    try:
+        open_gold_task(
+            project,
+            found.task.prompt,
+            list(found.responses),
+            found.ranks,
+            unacceptable=found.unacceptable,
+            by=request.user,
+        )
+    except InvalidRanking as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("The task is open now."))
+    return redirect("annotate:gold", slug)

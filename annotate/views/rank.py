@@ -7,17 +7,19 @@ a whole page or a redirect. Looking never claims.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import push_url
 
+from annotate.compiled import Given, Objects
 from annotate.forms.ranking import CONFIDENCE_LABELS, RankingForm, draft_of
 from annotate.keys import ACTIONS, keys_of
 from annotate.models import Assignment, Membership, ProjectText, Task
@@ -37,10 +39,10 @@ from annotate.services.tasks import stored_progress
 from annotate.services.texts import must_read_guidelines
 
 SKIP_REASONS = {
-    "knowledge": gettext_lazy("I don't know enough about this"),
-    "broken": gettext_lazy("The texts are broken or unclear"),
-    "upsetting": gettext_lazy("I'd rather not read this"),
-    "other": gettext_lazy("Another reason"),
+    "knowledge": gettext_noop("I don't know enough about this"),
+    "broken": gettext_noop("The texts are broken or unclear"),
+    "upsetting": gettext_noop("I'd rather not read this"),
+    "other": gettext_noop("Another reason"),
 }
 # Earlier turns of a conversation are open at first unless they are longer.
 SHORT_CHARS = 1500
@@ -51,6 +53,7 @@ SCRIPT_WORDS = {
     "placed": gettext_lazy("{letter}: {place}"),
     "tied": gettext_lazy("{letter}: {place}, the same as {others}"),
     "removed": gettext_lazy("{letter}: not ranked"),
+    "unanswered": gettext_lazy("No answer any more: {question}"),
     "unacceptable": gettext_lazy("{letter}: unacceptable"),
     "acceptable": gettext_lazy("{letter}: not unacceptable"),
     "allBad": gettext_lazy("All are unacceptable."),
@@ -104,12 +107,22 @@ def member_of(request: SignedInRequest, slug: str) -> Membership:
 
 def own_assignment(request: SignedInRequest, assignment_id: int) -> Assignment:
     """The person's assignment; everybody else gets 404."""
-    mine = Assignment.objects.of(request.user).select_related(
-        "task__project", "task__prompt", "annotator"
-    )
-    assignment = get_object_or_404(mine, pk=assignment_id)
+    assignment = _own_assignment().first(assignment=assignment_id, user=request.user.pk)
+    if assignment is None:
+        raise Http404
     assignment.annotator.project = assignment.task.project
     return assignment
+
+
+@cache
+def _own_assignment() -> Objects[Assignment]:
+    """Without what only the page shows: the texts, and what examines people."""
+    mine = Assignment.objects.of(Given("user")).filter(pk=Given("assignment"))
+    return Objects(
+        mine.select_related("task__project", "annotator").defer(
+            "client", "task__proposed_by", "task__gold_ranks", "task__gold_unacceptable"
+        )
+    )
 
 
 @require_http_methods(["GET", "POST"])
@@ -159,10 +172,12 @@ def save_draft(request: SignedInRequest, assignment_id: int) -> HttpResponse:
         assignment.refresh_from_db()
         if not _is_own(assignment, draft):
             context = {"assignment": assignment, "conflict": conflict, "draft_revision": seen}
-            return render(request, "annotate/_draft_state.html", context, status=409)
+            return render(
+                request, "annotate/_draft_state.jinja", context, status=409, using="jinja2"
+            )
         revision = assignments.save_draft(assignment, draft, assignment.draft_revision)
     context = {"draft_revision": revision, "saved": True}
-    return render(request, "annotate/_draft_state.html", context)
+    return render(request, "annotate/_draft_state.jinja", context, using="jinja2")
 
 
 def _is_own(assignment: Assignment, draft: Mapping[str, Any]) -> bool:
@@ -177,7 +192,8 @@ def keep_alive(request: SignedInRequest, assignment_id: int) -> HttpResponse:
     assignment = own_assignment(request, assignment_id)
     if assignments.heartbeat(assignment):
         return HttpResponse(status=204)
-    return render(request, "annotate/_alive.html", {"assignment": assignment, "ended": True})
+    context = {"assignment": assignment, "ended": True}
+    return render(request, "annotate/_alive.jinja", context, using="jinja2")
 
 
 @require_POST
@@ -195,7 +211,7 @@ def begin_edit(request: SignedInRequest, assignment_id: int) -> HttpResponse:
     filled = RankingForm(initial=draft, assignment=assignment)
     if request.htmx:
         context = {"form": filled, "assignment": assignment, "opened": True}
-        return render(request, "annotate/_edit.html", context)
+        return render(request, "annotate/_edit.jinja", context, using="jinja2")
     return render_work(request, assignment, filled)
 
 
@@ -266,7 +282,7 @@ def filled_in(assignment: Assignment) -> RankingForm:
     """The form with the draft, if there is one."""
     draft = dict(assignment.draft or {})
     if assignment.state == Assignment.State.SUBMITTED:  # else there is nothing to revise
-        draft["revises"] = assignment.rankings.current().get().revision
+        draft["revises"] = str(assignment.rankings.current().get().revision)
     return RankingForm(initial=draft, assignment=assignment)
 
 
@@ -323,6 +339,12 @@ def render_work(
         "assignment": assignment,
         "form": form,
         "turns": turns[:-1],
+        "earlier": ngettext(
+            "Earlier in this conversation: %(n)s message",
+            "Earlier in this conversation: %(n)s messages",
+            len(turns) - 1,
+        )
+        % {"n": len(turns) - 1},
         "last_turn": turns[-1],
         "turns_are_short": sum(len(message["content"]) for message, _ in turns[:-1]) < SHORT_CHARS,
         "categories": categories_of(assignment),
@@ -334,15 +356,24 @@ def render_work(
         "done": done,
         **project_context(member),
     }
-    return render_part(request, "work", context)
+    if request.htmx:
+        return render(request, "annotate/_work.jinja", context, using="jinja2")
+    return render_page(request, "work", context)
 
 
 def render_part(
     request: SignedInRequest, name: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
-    """To htmx the part of the page, otherwise the page around it with what its script needs."""
+    """To htmx the part of the page, otherwise the page."""
     if request.htmx:
         return render(request, f"annotate/_{name}.html", context, status=status)
+    return render_page(request, name, context, status)
+
+
+def render_page(
+    request: SignedInRequest, name: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """The page with what its script needs."""
     keys = keys_of(request.user)
     context |= {
         "actions": [(keys[action.name], action.label) for action in ACTIONS if keys],
@@ -413,9 +444,11 @@ def render_conflict(
 
 
 def project_context(member: Membership) -> dict[str, Any]:
+    today = assignments.submitted_today(member)
     return {
         "project": member.project,
         "member": member,
-        "today": assignments.submitted_today(member),
+        "today": today,
+        "ranked_today": ngettext("%(n)s ranked today", "%(n)s ranked today", today) % {"n": today},
         "totals": stored_progress(member.project),
     }

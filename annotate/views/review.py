@@ -32,11 +32,11 @@ from annotate.services.rankings import PROMPT, InvalidRanking
 from annotate.services.review import (
     InvalidDecision,
     adjudicate,
+    ask_one_more,
     letters_of,
     standing_decision,
     standing_rankings,
 )
-from annotate.services.tasks import ask_second_opinion
 
 TASKS_SHOWN = 25
 TOPICS_SHOWN = 200
@@ -207,7 +207,7 @@ def ask_again(request: SignedInRequest, slug: str, task_id: int) -> HttpResponse
     """Hand the task to one more person."""
     project = reviewed(request, slug)
     task = get_object_or_404(project.tasks.reviewable(), pk=task_id)
-    if ask_second_opinion(task, by=request.user):
+    if ask_one_more(task, by=request.user):
         done = _("One more person will be asked. The task comes back here then.")
         messages.success(request, done)
     else:

@@ -19,6 +19,7 @@ from annotate.services import leaving
 from annotate.services.own_data import own_data
 from annotate.services.people import come_back, keep_settings
 from annotate.services.projects import LastAdmin
+from annotate.views.account import forget_in_browser
 from annotate.views.rank import member_of
 
 
@@ -93,7 +94,9 @@ def erase(request: SignedInRequest, slug: str) -> HttpResponse:
         return redirect("home")
     logout(request)
     messages.success(request, _("Your account is deleted. Thank you for what you did!"))
-    return redirect("login")
+    response = redirect("login")
+    forget_in_browser(response)
+    return response
 
 
 @require_POST

@@ -7,17 +7,18 @@ prompts, never pairs.
 
 Too little data is a state, not a number: figures are None then, never NaN.
 
-P is the number of prompts, C of comparisons, A of annotators (see comparisons.py).
+P is the number of prompts, E of entries: one annotator on one prompt (see prompt_sums.py).
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rewards.ml.alpha import (
+    AlphaSums,
     Forecast,
     LeaveOneOut,
     alpha_sums,
@@ -25,22 +26,18 @@ from rewards.ml.alpha import (
     forecast,
     leave_one_out,
 )
-from rewards.ml.comparisons import (
-    Comparisons,
-    Floats,
-    PromptRankings,
-    compare,
-    tabulate,
-)
+from rewards.ml.comparisons import Floats, PromptRankings, compare, tabulate
 from rewards.ml.intervals import bootstrap_totals, wilson
-from rewards.ml.prompt_sums import prompt_sums
+from rewards.ml.prompt_sums import PersonSums, Sums, sums_of
 
 RESAMPLES = 2000
 MIN_PROMPTS = 20  # with fewer the percentile interval covers too little
 MIN_RANKINGS = 25  # overlapped, of one annotator, before his agreement with peers is shown
 FORECAST_HALF_WIDTH = 0.05
 
-State = Literal["ok", "no judgements", "one annotator", "not enough overlap", "only ties"]
+State = Literal[
+    "ok", "no judgements", "one annotator", "not enough overlap", "only ties", "one category"
+]
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ class Report:
     agreement_without_ties: Estimate
     top_1: Estimate
     tau_b: Estimate
+    gwet: Estimate  # AC2 on the pairs of responses, each both ways round, a tie half a win
     tie_share: float | None
     leave_one_out: LeaveOneOut | None
     forecast: Forecast | None
@@ -104,61 +102,108 @@ def report(prompts: Iterable[PromptRankings], seed: int = 0, resamples: int = RE
     """
     table = tabulate(prompts)
     comparisons = compare(table)
-    sums = alpha_sums(comparisons)
-    overlapped = sums.ratings > 0
-    columns = {
-        name: column[overlapped] for name, column in prompt_sums(table, comparisons, sums).items()
-    }
-    totals = _totals(columns, seed, resamples)
+    return report_of_sums(sums_of(table, comparisons, alpha_sums(comparisons)), seed, resamples)
+
+
+def report_of_sums(sums: Sums, seed: int = 0, resamples: int = RESAMPLES) -> Report:
+    """The same from what was summed of each prompt, in whatever order these come."""
+    every, people = sums.prompts, sums.people
+    overlapped = every["ratings"] > 0
+    columns = {name: column[overlapped] for name, column in every.items()}
     blank: State = "not enough overlap"
-    if not len(comparisons.unit):
+    if not every["comparisons"].sum():
         blank = "no judgements"
-    elif len(comparisons.annotators) == 1:
+    elif len(people.names) == 1:
         blank = "one annotator"
 
-    def ratio(part: str, whole: str, blank: State, chance: Floats) -> Estimate:
-        values = _quotient(totals[part], totals[whole])
-        return _estimate(values, int((columns[whole] > 0).sum()), blank, float(chance[0]))
+    def totals(*names: str) -> tuple[Floats, ...]:
+        return _totals([columns[name] for name in names], seed, resamples)
+
+    def ratio(part: str, whole: str, blank: State, chance: float) -> Estimate:
+        values = _quotient(*totals(part, whole))
+        return _estimate(values, int((columns[whole] > 0).sum()), blank, chance)
 
     enough = len(columns["ratings"]) >= MIN_PROMPTS
     tied: State = "only ties" if enough else blank
-    half = np.full(1, 0.5)
-    ties = _quotient(totals["ties"], totals["ratings"])
-    alphas = alpha_sym(totals["ratings"], totals["disagreement"], totals["ties"])
+    ratings, disagreement, ties = totals("ratings", "disagreement", "ties")
+    tie_share = float(_quotient(ties, ratings)[0])
+    alphas = alpha_sym(ratings, disagreement, ties)
     alpha = _estimate(alphas, len(columns["ratings"]), blank)
     lower, upper = _percentiles(alphas, 5, 95) if alpha.state == "ok" else (None, None)
+    top, top_chance = (columns[name].sum() for name in ("top_compared", "top_chance"))
     return Report(
         state=alpha.state,
         alpha=alpha,
         alpha_lower_bound=lower,
         alpha_upper_bound=upper,
-        agreement_with_ties=ratio("agreeing", "compared", blank, ties**2 + (1 - ties) ** 2 / 2),
-        agreement_without_ties=ratio("agreeing_strict", "compared_strict", tied, half),
-        top_1=ratio(
-            "top", "top_compared", blank, _quotient(totals["top_chance"], totals["top_compared"])
+        agreement_with_ties=ratio(
+            "agreeing", "compared", blank, tie_share**2 + (1 - tie_share) ** 2 / 2
         ),
-        tau_b=ratio("tau", "tau_defined", tied, half * 0),
-        tie_share=_mean(comparisons.value == 0),
-        leave_one_out=leave_one_out(comparisons, sums) if alpha.state == "ok" else None,
-        forecast=forecast(sums, FORECAST_HALF_WIDTH, seed) if alpha.state == "ok" else None,
-        annotators=_annotators(comparisons, chance=float(1 + ties[0] ** 2) / 2),
-        n_prompts=table.n_prompts,
+        agreement_without_ties=ratio("agreeing_strict", "compared_strict", tied, 0.5),
+        top_1=ratio("top", "top_compared", blank, top_chance / top if top else math.nan),
+        tau_b=ratio("tau", "tau_defined", tied, 0.0),
+        gwet=_estimate(
+            _gwet(*totals("unit_agreement", "units", "rated_ties", "rated_units")),
+            len(columns["units"]),
+            blank,
+            chance=0.0,
+        ),
+        tie_share=_mean(every["tied"], every["comparisons"]),
+        leave_one_out=_leave_one_out(every, people) if alpha.state == "ok" else None,
+        forecast=forecast(_alpha_sums(columns), FORECAST_HALF_WIDTH, seed)
+        if alpha.state == "ok"
+        else None,
+        annotators=_annotators(people, chance=(1 + tie_share**2) / 2),
+        n_prompts=len(overlapped),
         n_overlapped_prompts=int(overlapped.sum()),
-        n_annotators=len(comparisons.annotators),
-        n_comparisons=len(comparisons.unit),
-        n_annotator_pairs=int(columns["compared"].sum()),
+        n_annotators=len(people.names),
+        n_comparisons=round(every["comparisons"].sum()),
+        n_annotator_pairs=round(every["compared"].sum()),
         resamples=resamples,
         seed=seed,
     )
 
 
-def _totals(columns: dict[str, Floats], seed: int, resamples: int) -> dict[str, Floats]:
+def alpha_estimate(sums: AlphaSums, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """alpha_sym of some prompts with its interval, and nothing else; such as of one topic."""
+    draws = alpha_draws(sums, seed, resamples)
+    return _estimate(draws, int((sums.ratings > 0).sum()), "not enough overlap")
+
+
+def alpha_draws(sums: AlphaSums, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+    """alpha_sym, (1 + resamples,): that of the prompts first, then under resampling of them."""
+    overlapped = sums.ratings > 0
+    columns = [x[overlapped] for x in (sums.ratings, sums.disagreement, sums.ties)]
+    return alpha_sym(*_totals(columns, seed, resamples))
+
+
+def _totals(columns: Sequence[Floats], seed: int, resamples: int) -> tuple[Floats, ...]:
     """Totals over prompts, (1 + resamples,): the observed one first, then the resampled."""
-    rows = np.column_stack(list(columns.values()))
+    rows = np.column_stack(columns)
     if not len(rows):
-        return {name: np.zeros(1) for name in columns}
+        return tuple(np.zeros(1) for _ in columns)
     totals = np.vstack((rows.sum(axis=0), bootstrap_totals(rows, resamples, seed)))
-    return dict(zip(columns, totals.T, strict=True))
+    return tuple(totals.T)
+
+
+def _alpha_sums(columns: Mapping[str, Floats]) -> AlphaSums:
+    return AlphaSums(columns["ratings"], columns["disagreement"], columns["ties"])
+
+
+def _leave_one_out(columns: Mapping[str, Floats], people: PersonSums) -> LeaveOneOut | None:
+    changes = (people.ratings, people.disagreement, people.ties)
+    return leave_one_out(_alpha_sums(columns), changes, people.annotator, people.names)
+
+
+def _gwet(agreement: Floats, units: Floats, ties: Floats, rated: Floats) -> Floats:
+    """Gwet's AC2 with linear weights on better, tie and worse. Source: Gwet 2014, chapter 4.
+
+    Each pair of responses both ways round, so better and worse are equally frequent.
+    """
+    tied = _quotient(ties, rated)
+    won = (1 - tied) / 2
+    expected = 5 / 6 * (2 * won * (1 - won) + tied * (1 - tied))
+    return (_quotient(agreement, units) - expected) / (1 - expected)
 
 
 def _estimate(values: Floats, n: int, blank: State, chance: float | None = None) -> Estimate:
@@ -176,26 +221,21 @@ def _percentiles(values: Floats, *percent: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _annotators(comparisons: Comparisons, chance: float) -> tuple[AnnotatorAgreement, ...]:
-    """Agreement of each annotator with his peers, by name; `chance` is what a random one gets."""
-    better, worse, tie = (count[comparisons.unit] for count in comparisons.unit_counts())
-    value = comparisons.value
-    peers = better + worse + tie - 1
-    alike = np.select([value == 1, value == -1], [better, worse], tie) - 1
-    half = np.where(value == 0, better + worse, tie)  # a tie on one side only
-    share = (alike + half / 2) / np.maximum(peers, 1)
-    n_prompts = comparisons.n_prompts
-    # One figure for each annotator and prompt, since the pairs of a ranking hang together.
-    key = comparisons.annotator * n_prompts + comparisons.prompt
-    judged = np.unique(key) // max(n_prompts, 1)
-    keys, group = np.unique(key[peers > 0], return_inverse=True)
-    means = np.bincount(group, share[peers > 0]) / np.bincount(group)
-    names = comparisons.annotators
+def _annotators(people: PersonSums, chance: float) -> tuple[AnnotatorAgreement, ...]:
+    """Agreement of each annotator with his peers, by name; `chance` is what a random one gets.
+
+    One figure for each annotator and prompt, since the pairs of a ranking hang together.
+    """
+    order = np.argsort(people.annotator, kind="stable")
+    ends = np.searchsorted(people.annotator[order], np.arange(len(people.names)), side="right")
     found = []
-    for person in sorted(range(len(names)), key=lambda index: names[index]):
-        own = means[keys // max(n_prompts, 1) == person]
-        prompts = int((judged == person).sum())
-        found.append(AnnotatorAgreement(names[person], prompts, _peer_agreement(own, chance)))
+    for name, entries in sorted(
+        zip(people.names, np.split(order, ends)[:-1], strict=True), key=lambda pair: pair[0]
+    ):
+        shares = people.share[entries]
+        prompts = int((people.comparisons[entries] > 0).sum())
+        own = _peer_agreement(shares[~np.isnan(shares)], chance)
+        found.append(AnnotatorAgreement(name, prompts, own))
     return tuple(found)
 
 
@@ -216,5 +256,5 @@ def _quotient(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def _mean(flags: NDArray[np.bool_]) -> float | None:
-    return float(flags.mean()) if len(flags) else None
+def _mean(part: Floats, whole: Floats) -> float | None:
+    return float(part.sum() / whole.sum()) if whole.sum() else None

@@ -4,10 +4,12 @@ Distances are 1 between a win and a loss and 1/2 between a tie and a win. Neithe
 screen nor the names of the responses can move it; without ties it is 2 x pairwise agreement - 1.
 Three sums for each prompt are enough for alpha of any choice of prompts.
 
-P is the number of prompts, C of comparisons, U of units (see comparisons.py).
+P is the number of prompts, C of comparisons, U of units (see comparisons.py), E of entries: one
+annotator on one prompt.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,28 +92,37 @@ def forecast(sums: AlphaSums, half_width: float, seed: int = 0) -> Forecast:
     return Forecast(half_width, max(0, math.ceil(low)), max(0, math.ceil(high)))
 
 
-def leave_one_out(comparisons: Comparisons, sums: AlphaSums) -> LeaveOneOut | None:
-    """Alpha without each annotator in turn; None where it is undefined without any of them."""
-    counts = comparisons.unit_counts()
-    own = comparisons.value
-    kept = (
-        count[comparisons.unit] - (own == value)
-        for count, value in zip(counts, (1, -1, 0), strict=True)
+def leave_one_out(
+    sums: AlphaSums, changes: tuple[Floats, Floats, Floats], annotator: Ints, names: Sequence[str]
+) -> LeaveOneOut | None:
+    """Alpha without each annotator in turn; None where it is undefined without any of them.
+
+    `changes` are what the sums change by without one annotator on one prompt, (E,) each, and
+    `annotator` is who it is, as an index into `names`.
+    """
+    totals = (
+        total.sum() + sum_by(annotator, change, len(names))
+        for change, total in zip(changes, (sums.ratings, sums.disagreement, sums.ties), strict=True)
     )
-    full = _contributions(*counts)
-    totals = []
-    for before, after, total in zip(
-        full, _contributions(*kept), (sums.ratings, sums.disagreement, sums.ties), strict=True
-    ):
-        change = after - before[comparisons.unit]  # of a unit, when this rating is taken away
-        people = len(comparisons.annotators)
-        totals.append(total.sum() + sum_by(comparisons.annotator, change, people))
     alphas = alpha_sym(*totals)
     if np.isnan(alphas).all():
         return None
     lowest, highest = int(np.nanargmin(alphas)), int(np.nanargmax(alphas))
-    names = comparisons.annotators
     return LeaveOneOut(float(alphas[lowest]), names[lowest], float(alphas[highest]), names[highest])
+
+
+def changes_without(comparisons: Comparisons) -> tuple[Floats, Floats, Floats]:
+    """What ratings, disagreement and ties change by without each comparison, (C,) each."""
+    counts = comparisons.unit_counts()
+    kept = (
+        count[comparisons.unit] - (comparisons.value == value)
+        for count, value in zip(counts, (1, -1, 0), strict=True)
+    )
+    full = (before[comparisons.unit] for before in _contributions(*counts))
+    ratings, disagreement, ties = (
+        after - before for after, before in zip(_contributions(*kept), full, strict=True)
+    )
+    return ratings, disagreement, ties
 
 
 def _contributions(better: Ints, worse: Ints, tie: Ints) -> tuple[Floats, Floats, Floats]:

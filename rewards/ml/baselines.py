@@ -5,7 +5,7 @@ K is the number of responses of a prompt, P of preference pairs, V of terms.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import accumulate, permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -88,13 +88,19 @@ def tfidf_values(train: Sequence[RankedPrompt], test: Sequence[RankedPrompt]) ->
     learn from.
     """
     vectorizer = TfidfVectorizer(max_features=MAX_TERMS, sublinear_tf=True, token_pattern=r"\w+|\S")
-    outcomes = [(p, pair, winner(pair)) for p in train for pair in p.pairs]
-    decided = [(p, pair.weight, outcome) for p, pair, outcome in outcomes if outcome is not None]
+    starts = _starts(train)
+    outcomes = [
+        (start, pair.weight, winner(pair))
+        for start, p in zip(starts, train, strict=False)
+        for pair in p.pairs
+    ]
+    decided = [(start, weight, outcome) for start, weight, outcome in outcomes if outcome]
     if not decided:
         return [np.zeros(len(prompt.responses)) for prompt in test]
-    vectorizer.fit([text for prompt in train for text in prompt.responses])
-    best = vectorizer.transform([p.responses[outcome[0]] for p, _, outcome in decided])  # (P, V)
-    other = vectorizer.transform([p.responses[outcome[1]] for p, _, outcome in decided])
+    # (R, V), R the number of all responses to learn from
+    words = vectorizer.fit_transform([text for p in train for text in p.responses])
+    best = words[[start + outcome[0] for start, _, outcome in decided]]  # (P, V)
+    other = words[[start + outcome[1] for start, _, outcome in decided]]
     weights = np.array([weight for _, weight, _ in decided])
     model = LogisticRegression(fit_intercept=False, max_iter=1000)
     model.fit(
@@ -102,7 +108,15 @@ def tfidf_values(train: Sequence[RankedPrompt], test: Sequence[RankedPrompt]) ->
         np.repeat([1, 0], len(decided)),
         sample_weight=np.tile(weights, 2),
     )
-    return [model.decision_function(vectorizer.transform(p.responses)) for p in test]
+    if not test:
+        return []
+    values = model.decision_function(vectorizer.transform([t for p in test for t in p.responses]))
+    return np.split(values, _starts(test)[1:-1])
+
+
+def _starts(prompts: Sequence[RankedPrompt]) -> list[int]:
+    """Where each prompt's responses begin when all are put one after the other; then their end."""
+    return [0, *accumulate(len(prompt.responses) for prompt in prompts)]
 
 
 def _mean_credit(credits: Sequence[float], weights: Sequence[float]) -> Credit | None:

@@ -1,4 +1,4 @@
-"""Where a confident reward model contradicts the one person who judged a prompt.
+"""Where a reward model contradicts the one person who judged a prompt, or people each other.
 
 K is the number of responses of a prompt.
 """
@@ -52,6 +52,45 @@ def contradictions(prompts: Sequence[ScoredPrompt], temperature: float) -> list[
         if surest and surest.p >= CONFIDENT:
             found.append(surest)
     return sorted(found, key=lambda one: (-one.p, one.prompt_id))
+
+
+@dataclass(frozen=True)
+class Contested:
+    """People put two responses in opposite orders; the model prefers the first, at probability `p`.
+
+    `p` is from 0.5 to 1.
+    """
+
+    prompt_id: str
+    better: str
+    worse: str
+    p: float
+
+
+def split_prompts(prompts: Sequence[RankedPrompt]) -> list[RankedPrompt]:
+    """The prompts with a pair of responses that people put in opposite orders."""
+    return [prompt for prompt in prompts if _split_pairs(prompt)]
+
+
+def contested(prompts: Sequence[ScoredPrompt], temperature: float) -> list[Contested]:
+    """What the model thinks of every such pair, surest first."""
+    found = []
+    for scored in prompts:
+        responses = scored.prompt.responses
+        for i, j in _split_pairs(scored.prompt):
+            p = _sigmoid((scored.scores[i] - scored.scores[j]) / temperature)
+            better, worse = (i, j) if p >= 0.5 else (j, i)
+            found.append(
+                Contested(
+                    scored.prompt.prompt_id, responses[better], responses[worse], max(p, 1 - p)
+                )
+            )
+    return sorted(found, key=lambda one: (-one.p, one.prompt_id))
+
+
+def _split_pairs(prompt: RankedPrompt) -> list[tuple[int, int]]:
+    wins = {(pair.i, pair.j) for pair in prompt.pairs if pair.p == 1}
+    return sorted((i, j) for i, j in wins if i < j and (j, i) in wins)
 
 
 def _sigmoid(x: float) -> float:

@@ -7,8 +7,8 @@ too little to rest on it is None with a reason, never NaN.
 K is the number of responses of a prompt, P of prompts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,6 +88,15 @@ def accuracy_gain(prompts: Sequence[ScoredPrompt], values: Sequence[Floats], see
         if scored is not None and compared is not None:
             gains.append(Credit(scored.share - compared.share, scored.n_pairs))
     return _mean(gains, NO_PAIRS, seed)
+
+
+def accuracy_on_others(prompts: Sequence[ScoredPrompt], known: Set[str], seed: int) -> Estimate:
+    """Accuracy on the judgements of annotators who are not `known`, such as from training."""
+    credits = []
+    for p in prompts:
+        others = tuple(pair for pair in p.prompt.pairs if pair.annotator not in known)
+        credits.append(credit(replace(p.prompt, pairs=others), p.scores))
+    return _mean(credits, "everybody who judged is known", seed)
 
 
 def accuracy_where_shorter_won(prompts: Sequence[ScoredPrompt], seed: int) -> Estimate:

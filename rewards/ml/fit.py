@@ -5,6 +5,7 @@ and reason (see evaluate.py); all of them but the losses are of the prompts of t
 
     accuracy, chance (the number 0.5), longest_wins_accuracy, accuracy_over_longest,
     tfidf_accuracy, human_accuracy, accuracy_where_shorter_won, length_correlation,
+    accuracy_unseen_annotators               of the judgements of people who are not in "train"
     train_loss, validation_loss, test_loss   {"value", "n_prompts"}, nats a pair; at the best epoch,
                                              on "test" with the calibrated temperature
     validation_accuracy                      {"value", "n_prompts"} at the best epoch
@@ -151,6 +152,9 @@ def _metrics(
         "tfidf_accuracy": evaluate.values_accuracy(scored, tfidf, seed),
         "human_accuracy": evaluate.human_accuracy(scored, seed),
         "accuracy_where_shorter_won": evaluate.accuracy_where_shorter_won(scored, seed),
+        "accuracy_unseen_annotators": evaluate.accuracy_on_others(
+            scored, _annotators(data["train"].prompts), seed
+        ),
         "length_correlation": evaluate.length_correlation(scored, seed),
     }
     return {
@@ -162,6 +166,10 @@ def _metrics(
         **_counts(data),
         "shares_prompt": model.shares_prompt,
     }
+
+
+def _annotators(prompts: Sequence[RankedPrompt]) -> set[str]:
+    return {pair.annotator for prompt in prompts for pair in prompt.pairs}
 
 
 def _course(data: Mapping[str, JudgedPrompts], curve: Sequence[CurvePoint]) -> dict[str, JSON]:

@@ -12,6 +12,21 @@ import math
 from dataclasses import asdict, dataclass
 
 from rewards.ml.agreement import Report
+from rewards.ml.model_rules import (
+    CHANCE,
+    Evidence,
+    EvidenceSettings,
+    drift_rule,
+    gold_live_rule,
+    gold_rule,
+    left_out_rule,
+    shares_rule,
+    shorter_rule,
+    slices_rule,
+    standing,
+    token_lift_rule,
+    unseen_rule,
+)
 from rewards.ml.rules import (
     GateReport,
     Interval,
@@ -25,22 +40,25 @@ from rewards.ml.rules import (
     state_of,
 )
 
-CHANCE = 0.5
-
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Gate A. Half-width of the 95 % interval of alpha; rankings are overlapped ones."""
+    """Gate A. Half-width of the 95 % interval of alpha; rankings are overlapped ones.
+
+    `one_annotator` lets models follow what a single person says, whose agreement with others nobody
+    can measure.
+    """
 
     threshold: float = 0.20
     half_width: float = 0.125
     min_prompts: int = 50
     min_annotators: int = 5
     min_rankings: int = 10
+    one_annotator: bool = False
 
 
 @dataclass(frozen=True)
-class RewardModelGateSettings:
+class RewardModelGateSettings(EvidenceSettings):
     """Gate B. Margins are shares: 0.05 is five points of accuracy."""
 
     human_margin: float = 0.05
@@ -59,9 +77,12 @@ class PolicyGateSettings:
 def agreement_gate(report: Report, settings: GateSettings | None = None) -> GateReport:
     """Gate A, on the agreement of prompts that were drawn at random.
 
-    INSUFFICIENT and REVIEW train in shadow; BLOCK trains nothing.
+    INSUFFICIENT and REVIEW train in shadow; BLOCK trains nothing. With a single annotator nothing
+    can be measured: that is INSUFFICIENT unless the settings allow it.
     """
     settings = settings or GateSettings()
+    if settings.one_annotator and report.state == "one annotator":
+        return GateReport("agreement", "PASS", (_one_annotator_rule(),), asdict(settings))
     rules = (
         _prompts_rule(report, settings),
         _annotators_rule(report, settings),
@@ -81,23 +102,36 @@ def reward_model_gate(
     human_accuracy: Interval | None = None,
     against_live: Interval | None = None,
     *,
+    evidence: Evidence | None = None,
     released: bool = False,
+    threshold: float = GateSettings.threshold,
     settings: RewardModelGateSettings | None = None,
 ) -> GateReport:
-    """Gate B, on held-out prompts.
+    """Gate B, on held-out prompts and on what else is known of the judgements behind a model.
 
     `over_longest` is accuracy less that of preferring the longer response and `against_live` less
     that of the live reward model, both paired by prompt; `human_accuracy` is how often another
-    annotator prefers the same response. `released` tells that an admin released a REVIEW.
+    annotator prefers the same response. `released` tells that an admin released a REVIEW, and
+    `threshold` is that of gate A.
     """
     settings = settings or RewardModelGateSettings()
+    more = evidence or Evidence()
     rules = (
-        _agreement_rule(agreement, released),
+        _agreement_rule(agreement, released, more.one_annotator),
         _chance_rule(accuracy),
         _length_rule(over_longest),
         _human_rule(accuracy, human_accuracy, settings.human_margin),
+        unseen_rule(more.unseen_annotators, human_accuracy, settings.human_margin),
         _leak_rule(accuracy, human_accuracy, settings.human_margin),
         _live_rule(against_live, settings.live_margin),
+        gold_live_rule(more.gold_over_live, settings),
+        shorter_rule(more.shorter_won),
+        left_out_rule(more.left_out, more.alpha_bounds, threshold),
+        shares_rule(more.shares, settings),
+        drift_rule(more.drift, settings),
+        slices_rule(more.slices, settings),
+        token_lift_rule(more.token_lift),
+        gold_rule(more.judged_by_gold, more.failing_gold),
     )
     return GateReport("reward model", state_of(rules), rules, asdict(settings))
 
@@ -132,6 +166,11 @@ def policy_gate(
 
 
 # Gate A
+
+
+def _one_annotator_rule() -> Rule:
+    reason = "One person judged, and the project's settings allow training on that."
+    return not_judged("agreement", "two people judge the same prompts", reason)
 
 
 def _prompts_rule(report: Report, settings: GateSettings) -> Rule:
@@ -197,23 +236,23 @@ def _threshold_rule(report: Report, settings: GateSettings) -> Rule:
     low, high = report.alpha_lower_bound, report.alpha_upper_bound
     if low is None or high is None:
         return Rule(name, rule, "missing", f"Alpha cannot be told: {report.state}.")
-    if low >= threshold:
-        verdict: Verdict = "ok"
-        reason = "People agree far enough to train on what they say."
-    elif high >= threshold:
-        verdict = "alarm"
-        reason = "Agreement may be too low to train on; these data cannot tell."
-    else:
-        verdict = "failed"
-        reason = "People agree too little: a reward model would mostly learn noise."
+    found: dict[State, tuple[Verdict, str]] = {
+        "PASS": ("ok", "People agree far enough to train on what they say."),
+        "REVIEW": ("alarm", "Agreement may be too low to train on; these data cannot tell."),
+        "BLOCK": ("failed", "People agree too little: a reward model would mostly learn noise."),
+    }
+    verdict, reason = found[standing(low, high, threshold)]
     return Rule(name, rule, verdict, reason, report.alpha.value, low, high)
 
 
 # Gate B
 
 
-def _agreement_rule(agreement: State, released: bool) -> Rule:
+def _agreement_rule(agreement: State, released: bool, one_annotator: bool) -> Rule:
     name, rule = "agreement gate", "PASS, or a REVIEW that an admin released"
+    if agreement == "PASS" and one_annotator:
+        reason = "Agreement is not measurable: one person judged, as the settings allow."
+        return not_judged(name, rule, reason)
     if agreement == "PASS":
         return Rule(name, rule, "ok", "The judgements behind this model passed.")
     if agreement == "REVIEW" and released:

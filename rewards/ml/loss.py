@@ -54,10 +54,11 @@ def pair_tensors(prompts: Sequence[RankedPrompt], device: torch.device) -> PairT
 def listwise_loss(scores: Tensor, pairs: PairTensors, temperature: float = 1.0) -> Tensor:
     """Negative log-likelihood of the judgements of each prompt, in nats, shape (B,).
 
-    A prompt's loss is the weighted mean over its pairs, so a prompt counts once whatever its K and
-    however many annotators judged it. A pair's is the cross-entropy between its target and
-    sigmoid((score of first - score of second) / temperature); a tie, target 0.5, is least at
-    equal scores. Every prompt needs a pair of positive weight.
+    A prompt's loss is the sum over its pairs, each times its weight, over their number: at weights
+    of 1 a prompt counts once whatever its K and however many annotators judged it, and one that
+    only somebody of little weight has judged counts little. A pair's is the cross-entropy between
+    its target and sigmoid((score of first - score of second) / temperature); a tie, target 0.5, is
+    least at equal scores. Every prompt needs a pair.
     Source: Ouyang et al. 2022, eq. 1; soft targets as in binary cross-entropy.
     """
     target, weight = pairs.target.to(scores), pairs.weight.to(scores)
@@ -65,4 +66,9 @@ def listwise_loss(scores: Tensor, pairs: PairTensors, temperature: float = 1.0) 
     losses = F.binary_cross_entropy_with_logits(margins, target, reduction="none")
     zeros = scores.new_zeros(pairs.n_prompts)
     totals = zeros.index_add(0, pairs.prompt, losses * weight)
-    return totals / zeros.index_add(0, pairs.prompt, weight)
+    return totals / zeros.index_add(0, pairs.prompt, torch.ones_like(weight))
+
+
+def prompt_weights(prompts: Sequence[RankedPrompt]) -> list[float]:
+    """The mean weight of each prompt's pairs: over their sum, losses are in nats a pair again."""
+    return [sum(pair.weight for pair in p.pairs) / len(p.pairs) for p in prompts]

@@ -97,8 +97,15 @@ def training_weights(report: ReliabilityReport, rankings: Mapping[str, int]) -> 
     without an estimate of their own count as the prior's ordinary annotator. Should nobody be
     better than chance, all weights are 0.
     """
-    ordinary = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
     eta = {person.annotator: person.value for person in report.annotators}
+    return clipped_weights(eta, rankings)
+
+
+def clipped_weights(
+    eta: Mapping[str, float | None], rankings: Mapping[str, int]
+) -> dict[str, float]:
+    """The same from reliabilities by annotator, whatever estimated them; None for no estimate."""
+    ordinary = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
     raw = {}
     for annotator in rankings:
         value = eta.get(annotator)

@@ -245,13 +245,18 @@ class RewardModel:
 
     def raw_scores(self, prompts: Sequence[EncodedPrompt]) -> Tensor:
         """Raw scores of all responses, prompt after prompt, shape (N,), fp32, differentiable."""
-        apart = [pack(p.prompt_ids, [ids]) for p in prompts for ids in p.responses_ids]
-        together = [pack(p.prompt_ids, p.responses_ids) for p in prompts]
-        width = self._head.in_features
-        cheaper = forward_cost(together, width) < forward_cost(apart, width)
-        if self.shares_prompt and cheaper:
-            return self._score_rows(together, packed=True)
-        return self._score_rows(apart, packed=False)
+        return self._apply_head(self._read(prompts))
+
+    @torch.no_grad()
+    def embed_prompts(self, prompts: Sequence[EncodedPrompt]) -> list[Tensor]:
+        """What the head reads of each prompt's responses, shape (K, H) a prompt, fp32."""
+        found: list[Tensor] = [torch.empty(0)] * len(prompts)
+        for group in length_batches([*map(packed_length, prompts)], len(prompts), SCORING_TOKENS):
+            sizes = [len(prompts[place].responses_ids) for place in group]
+            read = self._read([prompts[place] for place in group])
+            for place, part in zip(group, torch.split(read, sizes), strict=True):
+                found[place] = part
+        return found
 
     @torch.no_grad()
     def score_prompts(self, prompts: Sequence[EncodedPrompt]) -> list[Tensor]:
@@ -282,13 +287,23 @@ class RewardModel:
         before, after = [prompt_ids, *responses_ids], [prompt, *responses]
         return EncodedPrompt(prompt, responses, [*map(len, before)] != [*map(len, after)])
 
-    def _score_rows(self, rows: Sequence[PackedRow], *, packed: bool) -> Tensor:
-        """Raw scores of the rows' responses, shape (N,).
+    def _read(self, prompts: Sequence[EncodedPrompt]) -> Tensor:
+        """The last hidden state at each response's end, prompt after prompt, shape (N, H)."""
+        apart = [pack(p.prompt_ids, [ids]) for p in prompts for ids in p.responses_ids]
+        together = [pack(p.prompt_ids, p.responses_ids) for p in prompts]
+        width = self._head.in_features
+        cheaper = forward_cost(together, width) < forward_cost(apart, width)
+        if self.shares_prompt and cheaper:
+            return self._read_rows(together, packed=True)
+        return self._read_rows(apart, packed=False)
 
-        The sequence classifier's own forward scores one place a row, so the head is applied here.
-        """
-        weight = self._head.weight
-        batch = collate(rows, self.tokenizer.pad_token_id, weight.device)
+    def _apply_head(self, read: Tensor) -> Tensor:
+        """Raw scores (N,). The sequence classifier's own forward scores one place a row."""
+        return F.linear(read, self._head.weight.float()).squeeze(-1)
+
+    def _read_rows(self, rows: Sequence[PackedRow], *, packed: bool) -> Tensor:
+        """The last hidden state at the ends of the rows' responses, shape (N, H), fp32."""
+        batch = collate(rows, self.tokenizer.pad_token_id, self._head.weight.device)
         # without a mask, attention is causal: no token sees the padding, which is on the right
         places: dict[str, Tensor] = {}
         if packed:
@@ -297,8 +312,7 @@ class RewardModel:
                 batch.segment_ids, self._backbone.dtype
             )
         hidden = self._backbone(input_ids=batch.ids, use_cache=False, **places).last_hidden_state
-        ends = hidden[batch.rows, batch.ends].float()  # (N, H)
-        return F.linear(ends, weight.float()).squeeze(-1)
+        return hidden[batch.rows, batch.ends].float()
 
     def _can_share_prompt(self) -> bool:
         """Whether one packed row gives this architecture the scores of separate rows.
@@ -319,8 +333,8 @@ class RewardModel:
         apart = [pack(ids[0], [response]) for response in ids[1:]]
         tolerance = 1e-4 if self._backbone.dtype == torch.float32 else 5e-2
         with torch.no_grad():
-            difference = self._score_rows(together, packed=True) - self._score_rows(
-                apart, packed=False
+            difference = self._apply_head(
+                self._read_rows(together, packed=True) - self._read_rows(apart, packed=False)
             )
         return bool(difference.abs().max() < tolerance)
 

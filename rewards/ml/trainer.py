@@ -17,7 +17,7 @@ from rewards.ml import checkpoint
 from rewards.ml.artefacts import JSON
 from rewards.ml.baselines import credit
 from rewards.ml.fit_config import FitConfig
-from rewards.ml.loss import listwise_loss, pair_tensors
+from rewards.ml.loss import listwise_loss, pair_tensors, prompt_weights
 from rewards.ml.packing import length_batches
 from rewards.ml.pairs import RankedPrompt
 from rewards.ml.progress import OnProgress, Progress
@@ -91,7 +91,7 @@ class Training:
         return self.epoch - self.best_epoch >= self.config.patience
 
     def _train_epoch(self) -> float:
-        """One pass over the training prompts; the mean loss of a prompt, before its step."""
+        """One pass over the training prompts; the mean loss of a pair, before its step."""
         total_loss, step = 0.0, self.epoch * self.epoch_steps
         for batch in _shuffled_batches(self.train.lengths, self.config, self.epoch):
             loss = self._step(batch, step)
@@ -100,7 +100,7 @@ class Training:
             self.on_progress(
                 Progress(step, self.total, f"epoch {self.epoch + 1}", {"train_loss": loss})
             )
-        return total_loss / len(self.train.prompts)
+        return total_loss / sum(prompt_weights(self.train.prompts))
 
     def _step(self, batch: Sequence[int], step: int) -> float:
         """One optimizer step; returns the mean loss of the batch's prompts."""
@@ -189,9 +189,13 @@ def _shuffled_batches(lengths: Sequence[int], config: FitConfig, epoch: int) -> 
 def mean_loss(
     prompts: Sequence[RankedPrompt], scores: Sequence[Tensor], temperature: float = 1.0
 ) -> float:
-    """Mean over prompts of the loss at their scores, one tensor (K,) a prompt, in nats a pair."""
+    """Mean over prompts of the loss at their scores, one tensor (K,) a prompt, in nats a pair.
+
+    A prompt counts by the mean weight of its pairs.
+    """
     pairs = pair_tensors(prompts, scores[0].device)
-    return listwise_loss(torch.cat([*scores]), pairs, temperature).mean().item()
+    losses = listwise_loss(torch.cat([*scores]), pairs, temperature)
+    return losses.sum().item() / sum(prompt_weights(prompts))
 
 
 def mean_accuracy(prompts: Sequence[RankedPrompt], scores: Sequence[Tensor]) -> float | None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.crypto import salted_hmac
 
@@ -61,13 +61,16 @@ def snapshot_prompts(
     rankings: RankingQuerySet,
     decided: Mapping[int, Adjudication],
     ids: Container[int] | None = None,
+    weights: Mapping[int, float] | None = None,
 ) -> Iterator[SnapshotPrompt]:
     """The prompts of these rankings, in an order that only their content decides.
 
     With `ids`, only of those of the rankings. A prompt has every response that one of the rankings
     shows, whichever task showed it. `decided` has the tasks of which the adjudication counts, as
-    one judgement by its reviewer, and the rankings do not.
+    one judgement by its reviewer, and the rankings do not. `weights` has those of people that are
+    not 1; a reviewer's decision always counts in full.
     """
+    weights = weights or {}
     judged = rankings.order_by().values("assignment__task__prompt")
     ordered = Prompt.objects.filter(pk__in=judged).order_by("content_hash")
     prompt_ids = list(ordered.values_list("pk", flat=True))
@@ -80,7 +83,7 @@ def snapshot_prompts(
 
     for start in range(0, len(prompt_ids), PROMPTS_AT_ONCE):
         some = prompt_ids[start : start + PROMPTS_AT_ONCE]
-        said: dict[int, list[tuple[str, Any, Any]]] = defaultdict(list)
+        said: dict[int, list[_Said]] = defaultdict(list)
         settled: dict[int, int] = {}  # task → prompt
         rows = rankings.filter(assignment__task__prompt__in=some).values_list(
             "pk",
@@ -95,10 +98,12 @@ def snapshot_prompts(
                 if task_id in decided:
                     settled[task_id] = prompt_id
                 else:
-                    said[prompt_id].append((name(member), ranks, unacceptable))
+                    weight = weights.get(member, WEIGHT)
+                    said[prompt_id].append(_Said(name(member), ranks, unacceptable, weight))
         for task_id, prompt_id in settled.items():
             one = decided[task_id]
-            said[prompt_id].append((name(one.reviewer_id), one.ranks, one.unacceptable))
+            decision = _Said(name(one.reviewer_id), one.ranks, one.unacceptable, WEIGHT)
+            said[prompt_id].append(decision)
         responses: dict[int, list[Response]] = defaultdict(list)
         for response in Response.objects.filter(prompt__in=some).order_by("content_hash"):
             responses[response.prompt_id].append(response)
@@ -106,20 +111,26 @@ def snapshot_prompts(
             yield _prompt(prompt, responses[prompt.pk], said[prompt.pk])
 
 
-def _prompt(
-    prompt: Prompt, responses: Sequence[Response], said: Sequence[tuple[str, Any, Any]]
-) -> SnapshotPrompt:
-    """`said` holds each judgement: the annotator, ranks by response id, ids of the unacceptable."""
-    shown = {response for _, ranks, _ in said for response in ranks}
+class _Said(NamedTuple):
+    """One judgement: ranks by response id, ids of the unacceptable."""
+
+    name: str
+    ranks: Any
+    unacceptable: Any
+    weight: float
+
+
+def _prompt(prompt: Prompt, responses: Sequence[Response], said: Sequence[_Said]) -> SnapshotPrompt:
+    shown = {response for one in said for response in one.ranks}
     kept = [response for response in responses if str(response.pk) in shown]
     judgements = [
         SnapshotJudgement(
-            annotator=name,
-            ranks=tuple(ranks.get(str(response.pk)) for response in kept),
-            unacceptable=tuple(response.pk in unacceptable for response in kept),
-            weight=WEIGHT,
+            annotator=one.name,
+            ranks=tuple(one.ranks.get(str(response.pk)) for response in kept),
+            unacceptable=tuple(response.pk in one.unacceptable for response in kept),
+            weight=one.weight,
         )
-        for name, ranks, unacceptable in said
+        for one in said
     ]
     return SnapshotPrompt(
         prompt_id=prompt.content_hash,

@@ -9,17 +9,21 @@ from django.utils import timezone
 
 from annotate.models import AuditEvent, Project, User, content_hash
 from rewards.ml import gate as gates
+from rewards.ml.model_rules import Counted, Evidence, LeftOut, Shares, Slice, TokenLift
 from rewards.ml.rules import GateReport as Verdict
 from rewards.ml.rules import Measured, State
-from rewards.models import GateReport, RewardModelVersion
-from rewards.services.agreement import report_of
+from rewards.ml.version import code_version
+from rewards.models import GateReport, GateSetting, RewardModelVersion
+from rewards.services.agreement import newest_report, report_of
 
 Status = RewardModelVersion.Status
 # The gates whose thresholds a project sets; that of promotion goes by the cycle's configuration.
-SETTINGS: Mapping[str, Callable[[], object]] = {
+SETTINGS: Mapping[str, Callable[..., object]] = {
     GateReport.Gate.AGREEMENT: gates.GateSettings,
     GateReport.Gate.REWARD_MODEL: gates.RewardModelGateSettings,
 }
+# Of so many of the newest agreement reports, the one that was judged is looked for.
+REPORTS_SEARCHED = 20
 JUDGED = (Status.CANDIDATE, Status.ACCEPTED, Status.SHADOW, Status.REJECTED)
 
 
@@ -42,6 +46,10 @@ def check_thresholds(values: Any) -> None:
         for name, value in fields.items():
             if name not in known:
                 raise ValueError(f"{name!r} is none of {', '.join(known)}")
+            if isinstance(known[name], bool):
+                if not isinstance(value, bool):
+                    raise ValueError(f"{name} {value!r} is neither true nor false")
+                continue
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value):
                 raise ValueError(f"{name} {value!r} is not a number")
@@ -56,6 +64,50 @@ def thresholds(project: Project, gate: str) -> dict[str, Any]:
     return newest.values.get(gate, {}) if newest else {}
 
 
+def settings_in_force(project: Project) -> dict[str, dict[str, Any]]:
+    """Every threshold of every gate that a project sets, by the gate's name."""
+    return {gate: vars(made(**thresholds(project, gate))) for gate, made in SETTINGS.items()}
+
+
+@transaction.atomic
+def set_thresholds(
+    project: Project, values: Mapping[str, Any], reason: str, by: User | None
+) -> GateSetting:
+    """Put thresholds in force from now on, as a further row; the reason is kept for good.
+
+    All of them are written down, so that no later default changes them. The agreement is judged
+    anew; what was judged before stays as it was. Raises ValueError for values that are none, and
+    without a reason.
+    """
+    if not reason.strip():
+        raise ValueError("A change of thresholds needs a written reason")
+    check_thresholds(dict(values))
+    before = settings_in_force(project)
+    complete = {gate: fields | dict(values.get(gate, {})) for gate, fields in before.items()}
+    setting = project.gate_settings.create(values=complete, reason=reason.strip(), created_by=by)
+    AuditEvent.record(
+        "set gate thresholds",
+        setting,
+        project=project,
+        actor=by,
+        reason=reason.strip(),
+        changes=changes(before, complete),
+    )
+    if report := newest_report(project):
+        judge_agreement(project, report.figures)
+    return setting
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which thresholds differ: {"gate", "name", "before", "after"} each."""
+    return [
+        {"gate": gate, "name": name, "before": before[gate][name], "after": value}
+        for gate, fields in after.items()
+        for name, value in fields.items()
+        if before[gate][name] != value
+    ]
+
+
 def judge_agreement(project: Project, figures: Mapping[str, Any]) -> GateReport:
     """Judge the figures of an agreement report; the verdict that exists where they were judged.
 
@@ -68,7 +120,10 @@ def agreement_verdict(project: Project, figures: Mapping[str, Any]) -> GateRepor
     """What `judge_agreement` says of the figures: the row that it kept, or else an unsaved one."""
     settings = gates.GateSettings(**thresholds(project, GateReport.Gate.AGREEMENT))
     verdict = gates.agreement_gate(report_of(figures), settings)
-    return _row(project, GateReport.Gate.AGREEMENT, verdict)
+    row = _row(project, GateReport.Gate.AGREEMENT, verdict)
+    if row.pk is None:
+        row.provenance = _measured_from(project, figures)
+    return row
 
 
 @transaction.atomic
@@ -82,17 +137,22 @@ def judge_reward_model(version: RewardModelVersion) -> GateReport:
         raise NotTrained(f"{version} is {version.status}")
     agreement = judge_agreement(version.project, version.snapshot.agreement)
     settings = thresholds(version.project, GateReport.Gate.REWARD_MODEL)
+    threshold = agreement.report["settings"]["threshold"]
     verdict = gates.reward_model_gate(
         agreement=cast(State, agreement.state),
         accuracy=_measured(version, "accuracy"),
         over_longest=_measured(version, "accuracy_over_longest"),
         human_accuracy=_measured(version, "human_accuracy"),
         against_live=_measured(version, "accuracy_over_former"),
+        evidence=evidence_of(version),
         released=agreement.opens,
+        threshold=threshold,
         settings=gates.RewardModelGateSettings(**settings),
     )
     # Two models with equal figures are still two: a release is of one of them.
     row = _row(version.project, GateReport.Gate.REWARD_MODEL, verdict, model=version.number)
+    if row.pk is None:
+        row.provenance = _trained_from(version, agreement)
     report = _kept(row)
     version.gate = report
     version.status = _status(report, agreement)
@@ -151,6 +211,99 @@ def _kept(row: GateReport) -> GateReport:
     return row
 
 
+def _measured_from(project: Project, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the figures come from, so that they can be computed again."""
+    found = {"figures_sha256": content_hash(figures), "code_version": code_version()}
+    for report in project.agreement_reports.order_by("-pk")[:REPORTS_SEARCHED]:
+        if report.figures == figures:
+            return found | {
+                "data_sha256": report.data_hash,
+                "seed": report.seed,
+                "measured_at": report.created_at.isoformat(),
+            }
+    return found
+
+
+def _trained_from(version: RewardModelVersion, agreement: GateReport) -> dict[str, Any]:
+    return {
+        "code_version": code_version(),
+        "reward_model": version.number,
+        "reward_model_sha256": version.digest,
+        "base": version.base,
+        "config": version.config,
+        "snapshot": version.snapshot.number,
+        "snapshot_sha256": version.snapshot.digest,
+        "metrics_sha256": content_hash(version.metrics),
+        "agreement_gate": agreement.pk,
+        "agreement_gate_digest": agreement.digest,
+    }
+
+
+def evidence_of(version: RewardModelVersion) -> Evidence:
+    """What gate B goes by beside the accuracy, from the model's metrics and its snapshot."""
+    metrics, agreement = version.metrics, version.snapshot.agreement
+    low, high = agreement.get("alpha_lower_bound"), agreement.get("alpha_upper_bound")
+    shares, gold = metrics.get("shares"), metrics.get("gold", {})
+    return Evidence(
+        one_annotator=agreement.get("state") == "one annotator",
+        unseen_annotators=_counted(version, "accuracy_unseen_annotators"),
+        shorter_won=_counted(version, "accuracy_where_shorter_won"),
+        gold_over_live=_counted(version, "gold_over_former"),
+        alpha_bounds=None if low is None or high is None else (low, high),
+        left_out=[
+            LeftOut(**{name: one[name] for name in ("annotator", "value", "low", "high")})
+            for one in metrics.get("left_out", [])
+            if one["value"] is not None
+        ],
+        shares=Shares(**shares) if shares else None,
+        drift=_counted(version, "drift"),
+        slices=slices_of(agreement),
+        token_lift=_token_lift(metrics.get("token_lift")),
+        judged_by_gold=gold.get("judged", 0),
+        failing_gold=gold.get("failing", 0),
+    )
+
+
+def slices_of(figures: Mapping[str, Any]) -> list[Slice]:
+    """The topics of an agreement report, drawn towards what is common to them.
+
+    Reports of before there was pooling have the topics alone.
+    """
+    topics = figures.get("topics", [])
+    total = sum(topic["n_prompts"] for topic in topics)
+    found = []
+    for topic in topics:
+        estimate = topic.get("pooled") or topic["alpha"]
+        found.append(
+            Slice(
+                topic=topic["topic"],
+                share=topic.get("share", topic["n_prompts"] / total),
+                n_prompts=topic["alpha"]["n"],
+                value=estimate["value"],
+                high=estimate["high"],
+            )
+        )
+    return found
+
+
+def _token_lift(found: Mapping[str, Any] | None) -> TokenLift | None:
+    """Of the audit's metric; None where it did not come to a figure."""
+    if not found or found.get("max_lift") is None:
+        return None
+    return TokenLift(
+        alarm=found["state"] == "alarm",
+        max_lift=found["max_lift"],
+        threshold=found["threshold"],
+        tokens=[one["token"] for one in found["tokens"] if one.get("verdict", "alarm") == "alarm"],
+    )
+
+
 def _measured(version: RewardModelVersion, name: str) -> Measured:
     found = version.metrics.get(name, {})
     return Measured(found.get("value"), found.get("low"), found.get("high"))
+
+
+def _counted(version: RewardModelVersion, name: str) -> Counted:
+    found = version.metrics.get(name) or {}
+    n = found.get("n_prompts", found.get("n_after", 0))
+    return Counted(found.get("value"), found.get("low"), found.get("high"), n)

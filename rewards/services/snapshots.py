@@ -25,6 +25,7 @@ from rewards.models import Snapshot
 from rewards.services.agreement import measure
 from rewards.services.dataset import KINDS, decisions, snapshot_prompts, trainable
 from rewards.services.taint import refresh_taint
+from rewards.services.weights import Weights, gold_state, weigh
 
 FORMAT = 1
 ATTEMPTS = 2
@@ -61,22 +62,25 @@ def _attempt(project: Project, by: User | None) -> Snapshot | None:
     if not ids:
         raise NothingToFreeze(f"{project.slug} has no ranking yet that a model could learn from")
     decided = decisions(trainable(project), ids)
-    if newest := _newest_of(project, ids, decided):
+    gold = gold_state(project)
+    if newest := _newest_of(project, ids, decided, gold):
         return newest
+    weights = weigh(project, ids)
     snapshot = Snapshot(
         project=project,
         folder=f"projects/{project.slug}/snapshots/{secrets.token_hex(8)}",
-        filters={"kinds": [*KINDS], "adjudications": _ids(decided)},
+        filters={"kinds": [*KINDS], "adjudications": _ids(decided), "gold": gold},
+        weights=weights.report,
         exclusions=_exclusions(project),
         agreement=measure(project).figures,
         code_version=code_version(),
         created_by=by,
     )
-    snapshot.digest = _publish(snapshot, ids, decided)
+    snapshot.digest = _publish(snapshot, ids, decided, weights)
     entered = None
     try:
         snapshot.counts = count(read_prompts(snapshot.path / PROMPTS_FILE))
-        entered = _enter(snapshot, ids, decided)
+        entered = _enter(snapshot, ids, decided, gold)
     finally:
         if entered is not snapshot:  # it failed, or somebody else was quicker
             shutil.rmtree(snapshot.path)
@@ -84,31 +88,44 @@ def _attempt(project: Project, by: User | None) -> Snapshot | None:
 
 
 def _newest_of(
-    project: Project, ids: set[int], decided: Mapping[int, Adjudication]
+    project: Project, ids: set[int], decided: Mapping[int, Adjudication], gold: str
 ) -> Snapshot | None:
-    """The newest snapshot, if it holds just these rankings and adjudications."""
+    """The newest snapshot, if it holds just these rankings and adjudications, weighed alike."""
     newest = project.snapshots.first()
     same = (
         newest
         and newest.adjudication_ids == _ids(decided)
+        and newest.filters.get("gold", "") == gold
         and set(newest.rankings.values_list("pk", flat=True)) == ids
     )
     return newest if same else None
+
+
+def decided_otherwise(snapshot: Snapshot) -> bool:
+    """Whether other decisions of reviewers count by now than those that the snapshot holds."""
+    return snapshot.adjudication_ids != _ids(decisions(trainable(snapshot.project)))
 
 
 def _ids(decided: Mapping[int, Adjudication]) -> list[int]:
     return sorted(adjudication.pk for adjudication in decided.values())
 
 
-def _publish(snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication]) -> str:
+def _publish(
+    snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication], weights: Weights
+) -> str:
     """Write the snapshot's folder and return its digest."""
     project = snapshot.project
 
     def build(folder: Path) -> None:
-        prompts = snapshot_prompts(project, trainable(project), decided, ids)
+        prompts = snapshot_prompts(project, trainable(project), decided, ids, weights.by_member)
         write_prompts(folder / PROMPTS_FILE, prompts)
 
-    facts = {"format": FORMAT, "project": project.slug, "kinds": snapshot.filters["kinds"]}
+    facts = {
+        "format": FORMAT,
+        "project": project.slug,
+        "kinds": snapshot.filters["kinds"],
+        "weights": weights.report,
+    }
     return publish(build, snapshot.path, facts).digest()
 
 
@@ -121,7 +138,7 @@ def _locked(project: Project) -> set[int]:
 
 @transaction.atomic
 def _enter(
-    snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication]
+    snapshot: Snapshot, ids: set[int], decided: Mapping[int, Adjudication], gold: str
 ) -> Snapshot | None:
     """Give the snapshot its number and freeze its rankings.
 
@@ -134,7 +151,7 @@ def _enter(
     standing = Adjudication.objects.ranking().filter(task__in=decided)
     if not {*_ids(decided)} <= {*standing.values_list("pk", flat=True)}:
         return None
-    if newest := _newest_of(project, ids, decided):
+    if newest := _newest_of(project, ids, decided, gold):
         return newest
     newest = project.snapshots.first()
     snapshot.number = newest.number + 1 if newest else 1

@@ -19,3 +19,8 @@ def line_chart(chart: charts.LineChart, table: bool = True) -> dict[str, Any]:
 @register.inclusion_tag("plots/_interval_chart.html")
 def interval_chart(chart: charts.IntervalChart) -> dict[str, Any]:
     return charts.draw_intervals(chart)
+
+
+@register.inclusion_tag("plots/_window_chart.html")
+def window_chart(chart: charts.WindowChart) -> dict[str, Any]:
+    return charts.draw_windows(chart)

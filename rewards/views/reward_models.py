@@ -7,6 +7,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotate.models import Project
 from annotate.requests import SignedInRequest, administered
+from rewards.ceiling import ceiling_chart, ceiling_in_words, versions
 from rewards.curves import curves
 from rewards.figures import accuracy_chart
 from rewards.forms import ReasonForm, TrainForm
@@ -14,6 +15,7 @@ from rewards.models import RewardModelVersion
 from rewards.services.bases import known_bases
 from rewards.services.gates import NotTrained, judge_reward_model
 from rewards.services.reward_models import request_reward_model
+from rewards.services.token_lift import token_lift_of
 from rewards.views.agreement import release_with_reason
 
 
@@ -28,10 +30,15 @@ def reward_model_list(request: SignedInRequest, slug: str) -> HttpResponse:
             chosen["snapshot"], chosen["base"], form.config, by=request.user
         )
         return redirect("rewards:reward_model", slug, version.number)
+    models = list(project.reward_models.select_related("snapshot", "gate"))
+    measured = versions(models)
     context = {
         "project": project,
-        "models": project.reward_models.select_related("snapshot", "gate"),
+        "models": models,
         "form": form,
+        "ceiling_rows": measured,
+        "ceiling_chart": ceiling_chart(measured),
+        "ceiling_words": ceiling_in_words(measured),
     }
     return render(request, "rewards/reward_models.html", context)
 
@@ -45,6 +52,7 @@ def reward_model_detail(request: SignedInRequest, slug: str, number: int) -> Htt
         "project": project,
         "model": version,
         "chart": accuracy_chart(version),
+        "lift": token_lift_of(version),
         "curves": curves(list(rows)),
         "reason_form": ReasonForm(),
     }

@@ -14,16 +14,18 @@ from rewards.models import Snapshot
 from rewards.services.dataset import trainable
 from rewards.services.exports import export_file, file_name
 from rewards.services.gates import judge_agreement
-from rewards.services.snapshots import NothingToFreeze, freeze
+from rewards.services.snapshots import NothingToFreeze, decided_otherwise, freeze
 
 
 @require_GET
 def snapshot_list(request: SignedInRequest, slug: str) -> HttpResponse:
     project = administered(request, slug)
+    newest = project.snapshots.first()
     context = {
         "project": project,
         "snapshots": project.snapshots.all(),
         "unfrozen": trainable(project).filter(frozen_at=None).count(),
+        "decided_otherwise": newest is not None and decided_otherwise(newest),
     }
     return render(request, "rewards/snapshots.html", context)
 

@@ -11,6 +11,7 @@ const data = (id, fallback) => {
 };
 export const words = data("rank-words", {});
 export const keys = data("rank-keys", {});
+export const person = data("rank-person", "");
 
 // "Put {n} here": the words of that name, with the values in place of the names in braces.
 export function phrase(name, values = {}) {
@@ -119,6 +120,13 @@ export function spoken(before, after) {
     if (was.includes(letter) === is.includes(letter)) continue;
     const name = is.includes(letter) ? "unacceptable" : "acceptable";
     said.push(phrase(name, { letter: letter.toUpperCase() }));
+  }
+  for (const [name] of before) {
+    const answer = $(`#ranking .toggle [type="radio"][name="${name}"]`);
+    if (answer && !now.has(name)) {
+      const question = $("legend", answer.closest("fieldset")).textContent;
+      said.push(phrase("unanswered", { question }));
+    }
   }
   return said.join(". ");
 }

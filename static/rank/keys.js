@@ -113,7 +113,8 @@ const actions = {
 };
 
 const always = ["reveal", "skip", "guidelines", "help", "undo"];
-const named = new Map(Object.entries(keys).map(([name, key]) => [key === "Space" ? " " : key, name]));
+const bound = Object.entries(keys).filter(([, key]) => key);
+const named = new Map(bound.map(([name, key]) => [key === "Space" ? " " : key, name]));
 
 // Whether the key meant something.
 export function pressed(event, undo) {

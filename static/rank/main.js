@@ -3,7 +3,7 @@
 // The form is swapped by htmx after each ranking, so every listener sits on the document.
 
 import {
-  $, $$, fill, form, inRounds, isPair, missing, order, phrase, say, spoken, values,
+  $, $$, changed, fill, form, inRounds, isPair, keys, missing, order, phrase, say, spoken, values,
 } from "./form.js";
 import { answerRound, draw, dropAt, extreme, forget, pick, restEqual, roundTitle } from "./board.js";
 import { focusOn, here, pressed } from "./keys.js";
@@ -93,6 +93,27 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// ---- Taking an answer back --------------------------------------------------------------------------
+
+// Nobody must say how sure he is, or rate: who clicks or taps what he chose, or presses Space on it,
+// has said nothing. While the event is on its way, `now` is what was chosen before it.
+const isChosenAnswer = (input) =>
+  input.matches('#ranking .toggle [type="radio"]:not([value=""])') &&
+  now.some(([name, value]) => name === input.name && value === input.value);
+
+function takeBack(event) {
+  const input = event.target;
+  event.preventDefault(); // the browser then checks again what was checked before the click
+  window.setTimeout(() => {
+    input.checked = false;
+    changed(input);
+  });
+}
+
+document.addEventListener("click", (event) => {
+  if (isChosenAnswer(event.target)) takeBack(event);
+});
+
 // ---- Keys -----------------------------------------------------------------------------------------
 
 const submitButton = () => $(".submit");
@@ -108,6 +129,18 @@ document.addEventListener("keydown", (event) => {
     else return;
     event.preventDefault();
   } else if (!typing && !alt && !event.repeat && pressed(event, undo)) event.preventDefault();
+});
+
+// Not every browser makes a click of Space on what is checked already.
+let spaceWentDown = null;
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === " ") spaceWentDown = event.defaultPrevented ? null : event.target;
+});
+
+document.addEventListener("keyup", (event) => {
+  const onSame = event.key === " " && event.target === spaceWentDown;
+  if (onSame && isChosenAnswer(event.target)) takeBack(event);
 });
 
 // ---- Effort: looked at how long, changed how often -------------------------------------------------
@@ -177,9 +210,16 @@ function beginTask() {
   if (form()) {
     now = values();
     draw();
+    nameHelpKey();
   }
   beginReading();
   beginSaving();
+}
+
+function nameHelpKey() {
+  const shown = $(".keys-button kbd");
+  shown.textContent = keys.help || "";
+  shown.hidden = !keys.help;
 }
 
 document.addEventListener("htmx:afterSettle", (event) => {

@@ -1,11 +1,12 @@
-// Nothing is lost. Each change is kept in this tab at once and saved as a draft soon after. What the
-// server does not get is sent again, later and later, until it does; a token that a sign-in in
+// Nothing is lost. Each change is kept in this browser at once and saved as a draft soon after. What
+// the server does not get is sent again, later and later, until it does; a token that a sign-in in
 // another tab has made void is fetched anew.
 
-import { $, $$, changed, fill, form, phrase, say, values, words } from "./form.js";
+import { $, $$, changed, fill, form, person, phrase, say, values, words } from "./form.js";
 
 const SAVE_AFTER_MS = 600;
 const RETRY_MS = [2000, 4000, 8000, 15000, 30000, 60000];
+const KEPT_MS = 7 * 24 * 3600 * 1000;
 // The newest draft may be overwritten by the tab that wrote it, even if that never learnt that it
 // was stored.
 const TAB = Math.random().toString(36).slice(2, 12);
@@ -20,23 +21,48 @@ let renewed = false; // the token, for the request that failed last
 
 const state = () => $("#draft-state");
 const revision = () => $('[name="draft_revision"]').value;
-const key = () => `prefloop ${form().getAttribute("action")}`;
+const PREFIX = "prefloop";
+const key = () => `${PREFIX} ${person} ${form().getAttribute("action")}`;
 
-// ---- Kept in this tab -----------------------------------------------------------------------------
+// ---- Kept in this browser ---------------------------------------------------------------------------
+
+// Once for this tab, since another one may show the same task; and once in case it is closed. What
+// the server got is removed, signing out removes the rest (see the view), and so does time.
+const stores = () => [sessionStorage, localStorage];
 
 function keep() {
-  sessionStorage.setItem(key(), JSON.stringify({ revision: revision(), values: values() }));
+  const kept = JSON.stringify({ revision: revision(), values: values(), at: Date.now() });
+  for (const store of stores()) {
+    try {
+      store.setItem(key(), kept);
+    } catch {
+      // There is no room. The draft is on its way all the same.
+    }
+  }
+}
+
+function forget(name = key()) {
+  for (const store of stores()) store.removeItem(name);
+}
+
+function forgetOld() {
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(`${PREFIX} `));
+  for (const name of names) {
+    if (JSON.parse(localStorage.getItem(name)).at < Date.now() - KEPT_MS) forget(name);
+  }
 }
 
 let keptAs = null;
 
 export function beginSaving() {
   window.clearTimeout(timer);
-  if (keptAs && !(form() && key() === keptAs)) sessionStorage.removeItem(keptAs);
+  if (keptAs && !(form() && key() === keptAs)) forget(keptAs);
+  forgetOld();
   [version, saved, failures, waiting, renewed] = [0, 0, 0, null, false];
   keptAs = form() && key();
   if (!form()) return;
-  const kept = JSON.parse(sessionStorage.getItem(key()) || "null");
+  const found = stores().map((store) => store.getItem(key())).find(Boolean);
+  const kept = JSON.parse(found || "null");
   if (!kept || JSON.stringify(kept.values) === JSON.stringify(values())) return;
   if (kept.revision === revision()) takeBack(kept.values);
   else offerBoth(kept.values);
@@ -51,7 +77,7 @@ function takeBack(list) {
 function offerBoth(list) {
   const line = tell(phrase("elsewhere"), "conflict");
   const load = button(words.load, () => {
-    sessionStorage.removeItem(key());
+    forget();
     line.remove();
   });
   const mine = button(words.keepMine, () => {
@@ -72,7 +98,7 @@ function button(text, onClick) {
 
 // The other tab's draft is loaded, or this one takes its place.
 export function loadStored() {
-  sessionStorage.removeItem(key());
+  forget();
   version = saved;
 }
 
@@ -135,7 +161,7 @@ document.addEventListener("htmx:afterOnLoad", (event) => {
   if (status === 200 || status === 409) [failures, renewed] = [0, false];
   if (!isDraft(event) || status !== 200) return;
   saved = sent;
-  if (version === saved) sessionStorage.removeItem(key());
+  if (version === saved) forget();
   else keep();
 });
 

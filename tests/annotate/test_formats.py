@@ -599,6 +599,10 @@ def test_every_readable_format_is_tried_by_its_content(tmp_path: Path) -> None:
         "lamp": dict.fromkeys(
             ["item", "annotator", "instruction", "responses", "mapping", "order"], "x"
         ),
+        "wqrm": dict.fromkeys(
+            ["instruction", "annotations", "first_draft", "random_cot", "best_cot"], {}
+        ),
+        "ratings": {"mr": "m", "ref1": "r", "ref2": "s", "quality1": "10", "quality2": "20"},
         "qa-feedback": {"question": "q", "preference": []}
         | {f"prediction {n}": "p" for n in (1, 2, 3, 4)},
         "arena": {"conversation_a": [], "conversation_b": [], "winner": "tie"},

@@ -3,7 +3,13 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Membership, Task
+from annotate.models import Membership, Project, Task
+from annotate.selection import gold_share
+from annotate.services.assignments import claim
+from annotate.services.checks import open_gold_task
+from annotate.services.gold_candidates import settled
+from annotate.services.rankings import submit_ranking
+from annotate.services.review import adjudicate
 from tests import make
 from tests.pages import words
 
@@ -116,17 +122,16 @@ def test_where_nothing_is_found_the_page_says_so(admin, project):
     assert "No prompt with two responses" in words(admin.get(url("gold"), {"q": "nowhere"}))
 
 
-def test_what_three_people_agree_on_is_suggested_and_filled_in(admin, project, ada_member):
-    people = [make.make_member(project, name) for name in ("one", "two", "three", "four")]
+def test_what_people_are_sure_of_is_suggested_and_filled_in(admin, project):
+    people = [make.make_member(project, name) for name in ("one", "two", "three")]
     agreed, split, thin = (make.make_task(project, responses=2) for _ in range(3))
-    for person in people[:3]:
+    for person in people[:2]:
         make.make_ranking(person, (2, 1), task=agreed)
         make.make_ranking(person, (1, 2), task=split)
-    make.make_ranking(people[3], (2, 1), task=split)
-    for person in people[:2]:
-        make.make_ranking(person, (1, 2), task=thin)
+    make.make_ranking(people[2], (2, 1), task=split)
+    make.make_ranking(people[0], (1, 2), task=thin)
     page = admin.get(url("gold"))
-    assert [task for task, _ in page.context["candidates"]] == [agreed]
+    assert [one.task for one, _ in page.context["candidates"]] == [agreed]
     address = f"{url('gold_new', agreed.prompt_id)}?task={agreed.pk}"
     assert address in page.content.decode()
     form = admin.get(address).context["form"]
@@ -134,6 +139,120 @@ def test_what_three_people_agree_on_is_suggested_and_filled_in(admin, project, a
     assert not Task.objects.filter(kind="gold").exists()
     write(admin, agreed.prompt, "2", "1")
     assert not admin.get(url("gold")).context["candidates"]
+
+
+def test_a_suggestion_is_confirmed_by_one_click(admin, project):
+    people = [make.make_member(project, name) for name in ("one", "two")]
+    responses = ["Yes, because of the ozone layer.", "No.", "Perhaps; nobody can know that today."]
+    agreed = make.make_task(project, responses=responses)
+    for person in people:
+        make.make_ranking(person, (2, 1, 3), task=agreed)
+    page = admin.get(url("gold"))
+    assert "a wrong one looks better" in words(page)
+    assert "2 people, 3 responses" in words(page)
+    page = admin.post(url("gold_confirm", agreed.pk), follow=True)
+    assert "The task is open now" in words(page) and "1 of 60" in words(page)
+    gold = project.tasks.get(kind="gold")
+    assert list(gold.gold_ranks.values()) == [2, 1, 3]
+    assert gold.adversarial
+    page = admin.post(url("gold_confirm", agreed.pk), follow=True)
+    assert "do not agree on the task any more, or it is used" in words(page)
+    assert project.tasks.filter(kind="gold").count() == 1
+
+
+def test_what_a_reviewer_decided_is_suggested(admin, project, root):
+    people = [make.make_member(project, name) for name in ("one", "two")]
+    task = make.make_task(project, responses=3)
+    make.make_ranking(people[0], (1, 2, 3), task=task)
+    make.make_ranking(people[1], (3, 2, 1), task=task)
+    assert not admin.get(url("gold")).context["candidates"]
+    best, good, bad = ids(task.prompt)
+    adjudicate(
+        task,
+        make.make_member(project, "rita", Membership.Role.REVIEWER),
+        category="error",
+        ranks={best: 1, good: 2, bad: None},
+        unacceptable=[bad],
+        replaces=None,
+    )
+    page = admin.get(url("gold"))
+    assert "decided by a reviewer" in words(page)
+    admin.post(url("gold_confirm", task.pk))
+    gold = project.tasks.get(kind="gold")
+    assert gold.gold_ranks == {str(best): 1, str(good): 2}
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ([(1, 2, 3)], {}),
+        ([(1, 2, 3), (1, 2, 3)], {0: 1, 1: 2, 2: 3}),
+        ([(1, 2, 3), (1, 3, 2)], {0: 1, 1: 2}),  # of the others nothing is settled
+        ([(1, 2, 3), (1, 3, 2), (1, 2, 3), (1, 2, 3)], {0: 1, 1: 2, 2: 3}),  # three against one
+        ([(1, 1, 1), (1, 1, 1)], {}),
+        ([(1, 2, None), (2, 3, 1)], {0: 1, 1: 2}),
+        ([(1, 2, 3), (1, 2, 3), (2, 3, 1), (2, 3, 1), (3, 1, 2), (3, 1, 2)], {0: 1, 1: 2}),
+    ],
+)
+def test_the_responses_stay_of_which_every_pair_is_settled(said, key):
+    rankings = [({str(pk): rank for pk, rank in enumerate(ranks)}, []) for ranks in said]
+    assert settled(rankings) == key
+
+
+def test_an_unacceptable_response_is_worse_than_the_ranked_ones():
+    assert settled([({"1": 1, "2": None}, [2]), ({"1": 1, "2": None}, [2])]) == {1: 1, 2: 2}
+
+
+def test_the_stock_is_told_by_language(admin, project):
+    Project.objects.update(languages=["en", "de-AT"])
+    for language, answers in (("en", ["Ja.", "Nein, nein."]), ("en-GB", ["Yes, yes.", "No."])):
+        prompt = make.make_prompt(project, language, responses=answers, language=language)
+        write(admin, prompt, "1", "2")
+    page = admin.get(url("gold"))
+    rows = {
+        row.language: (row.n, row.n_adversarial, row.is_enough) for row in page.context["stock"]
+    }
+    assert rows == {"en": (2, 1, False), "de": (0, 0, False)}
+    assert "2 of 60 1 (50 %)" in words(page)
+
+
+def test_gold_that_thirty_people_have_ranked_is_retired(admin, project, prompt, ada_member):
+    write(admin, prompt, "1", "2", "3")
+    task = project.tasks.get()
+    assert task.need == 30
+    Task.objects.filter(pk=task.pk).update(n_done=29)
+    Project.objects.update(gold_rate=1.0)
+    ada_member.project.refresh_from_db()
+    make.make_task(project)
+    lease = claim(ada_member)
+    assert lease.task_id == task.pk
+    submit_ranking(lease, dict(zip(ids(prompt), (1, 2, 3), strict=True)))
+    task.refresh_from_db()
+    assert task.state == "done"
+    assert "retired" in words(admin.get(url("gold")))
+
+
+def test_who_ranked_the_prompt_does_not_get_its_gold(project, root, ada_member, bob_member):
+    Project.objects.update(gold_rate=1.0)
+    task = make.make_task(project, responses=2)
+    make.make_ranking(ada_member, (1, 2), task=task)
+    answers = list(task.responses.order_by("pk"))
+    gold = open_gold_task(
+        project, task.prompt, answers, {answers[0].pk: 1, answers[1].pk: 2}, by=root
+    )
+    make.make_task(project), make.make_task(project)
+    for member, kind in ((ada_member, "normal"), (bob_member, "gold")):
+        member.project.refresh_from_db()
+        assert claim(member).task.kind == kind
+    assert gold.adversarial is False
+
+
+def test_a_newcomer_gets_twice_as_much_gold():
+    assert gold_share(1 / 25, 0) == pytest.approx(1 / 12)
+    assert gold_share(1 / 25, 119) == pytest.approx(1 / 12)
+    assert gold_share(1 / 25, 120) == 1 / 25
+    assert gold_share(0.0, 0) == 0
+    assert gold_share(0.4, 0) == 0.5 and gold_share(0.9, 0) == 0.9  # there is other work too
 
 
 @pytest.mark.parametrize("task", ["x", "0", "9" * 30, "-1"])

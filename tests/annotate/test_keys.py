@@ -18,10 +18,17 @@ def test_a_person_changes_some_keys_or_switches_them_off():
 
 def test_only_what_differs_is_kept():
     usual = keys_of(User())
-    assert clean_keys(usual) == {}
-    assert clean_keys(usual | {"skip": "k", "undo": ""}) == {"skip": "k"}
+    assert clean_keys(usual) == clean_keys({}) == {}
+    assert clean_keys(usual | {"skip": "k"}) == {"skip": "k"}
     assert clean_keys({"skip": "u", "undo": "s"}) == {"skip": "u", "undo": "s"}
     assert clean_keys({"off": True, "skip": "k"}) == {"off": True, "skip": "k"}
+
+
+def test_actions_may_have_no_key_and_others_take_what_is_free():
+    stored = clean_keys({"skip": "", "flag": "", "undo": "s"})
+    assert stored == {"skip": "", "flag": "", "undo": "s"}
+    keys = keys_of(User(keys=stored))
+    assert (keys["skip"], keys["undo"], keys["help"]) == ("", "s", "?")
 
 
 @pytest.mark.parametrize(

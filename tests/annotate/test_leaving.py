@@ -18,7 +18,14 @@ from annotate.models import (
 from annotate.services.content import add_demonstration
 from annotate.services.leaving import erase, leave
 from annotate.services.people import come_back, create_invite, join_as
-from annotate.services.projects import exclude, lift, publish_text, set_member_state
+from annotate.services.projects import (
+    exclude,
+    lift,
+    publish_text,
+    rename_member,
+    set_cohort,
+    set_member_state,
+)
 from rewards.models import Snapshot
 from rewards.services.snapshots import freeze
 from tests.make import (
@@ -169,6 +176,32 @@ def test_nothing_tells_any_more_who_it_was(as_ada, project, ada, ada_member, cho
         assert trace not in rows, trace
     assert AuditEvent.objects.filter(verb="erase", actor=None).count() == 1
     assert Ranking.objects.count() == 1 and Demonstration.objects.get().text == "A better text."
+
+
+def test_reasons_and_the_record_say_the_pseudonym_where_they_said_a_name(
+    project, ada, ada_member, root
+):
+    User.objects.filter(pk=ada.pk).update(first_name="Kunigunde", last_name="von Graz (K.)")
+    rename_member(ada_member, "The lady from Graz", by=root)
+    rename_member(ada_member, "quick fox", by=root)
+    set_cohort(ada_member, "Graz 2026", by=root)
+    copied = make_ranking(ada_member)
+    lift(exclude(project, copied, "Kunigunde copied; the adage holds", by=root), by=root)
+    exclude(project, ada_member, "ADA and von Graz (K.), the quick fox, click", by=root)
+    erase(Membership.objects.get(pk=ada_member.pk), keep_rankings=True)
+    ada_member.refresh_from_db()
+    name = ada_member.pseudonym
+    rows = everything("annotate")
+    for trace in ("Kunigunde", "Graz", "fox", "ADA"):
+        assert trace not in rows, trace
+    reasons = set(Exclusion.objects.values_list("reason", flat=True))
+    assert reasons == {
+        f"{name} copied; the adage holds",
+        f"{name} and {name}, the {name}, click",
+    }
+    said = AuditEvent.objects.filter(verb="exclude").values_list("detail__reason", flat=True)
+    assert set(said) == reasons
+    assert AuditEvent.objects.filter(actor=root).count() > 5  # who did it all stays
 
 
 def test_the_rankings_stay_if_so_chosen(project, ada_member):

@@ -215,6 +215,18 @@ def test_after_submitting_the_next_task_comes(as_ada, project):
     assert "1 ranked today" in page
 
 
+def test_going_on_to_the_next_task_takes_few_queries(
+    as_ada, project, django_assert_max_num_queries
+):
+    make_task(project), make_task(project)
+    mine = start(as_ada, project)
+    # 3 to know who sends what, 5 to store it, 2 to choose a task, 4 to lease it and read its texts,
+    # and the 4 borders of two transactions.
+    with django_assert_max_num_queries(18):
+        response = as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4), headers=HTMX)
+    assert url("submit", Assignment.objects.leased().get().pk) in response.content.decode()
+
+
 def test_submitting_the_same_again_goes_on_and_something_else_is_refused(as_ada, project):
     make_task(project)
     mine = start(as_ada, project)

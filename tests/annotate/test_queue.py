@@ -1,13 +1,15 @@
 """The queue as an admin sees it: the counts are the rows', and what is clicked is done once."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.models import Assignment, AuditEvent, Membership, Task
 from annotate.services.assignments import claim
 from annotate.services.queue import tasks_by_kind
 from annotate.services.rankings import submit_ranking
-from annotate.services.tasks import stored_progress
+from annotate.services.tasks import n_drawn, stored_progress
 from tests import make
 from tests.pages import words
 
@@ -85,6 +87,30 @@ def test_a_closed_batch_is_given_to_nobody_until_it_is_opened_again(batch, proje
     assert claim(ada_member).task == task
     verbs = AuditEvent.objects.filter(verb__endswith="batch").order_by("pk")
     assert list(verbs.values_list("verb", flat=True)) == ["close batch", "reopen batch"]
+
+
+def test_a_large_batch_is_changed_some_tasks_at_a_time_in_their_order(batch, project, monkeypatch):
+    monkeypatch.setattr("annotate.services.queue.CHANGED_AT_ONCE", 2)
+    ids = sorted(make.make_task(project, batch="old").pk for _ in range(5))
+    other = make.make_task(project, batch="new")
+    with CaptureQueriesContext(connection) as asked:
+        assert "5 tasks were changed" in words(batch("close", "old"))
+    closed = Task.objects.filter(state="closed").order_by("pk")
+    assert list(closed.values_list("pk", flat=True)) == ids
+    assert Task.objects.get(state="open") == other
+    assert AuditEvent.objects.get(verb="close batch").detail["n"] == 5
+    if connection.features.has_select_for_update:
+        locks = [query["sql"] for query in asked if "FOR UPDATE" in query["sql"]]
+        locks = [sql for sql in locks if sql.startswith('SELECT "annotate_task"."id"')]
+        assert len(locks) == 3 and all('ORDER BY "annotate_task"."id"' in sql for sql in locks)
+
+
+def test_of_prompts_that_had_their_draw_no_more_are_counted_than_matter(project):
+    for _ in range(3):
+        make.make_task(project)
+    for first, counted in ((0, 0), (2, 2), (50, 3)):
+        project.audit_first = first
+        assert n_drawn(project) == counted
 
 
 def test_what_is_judged_stays_done_when_its_batch_is_closed_and_opened(batch, project, ada_member):

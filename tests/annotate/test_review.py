@@ -12,6 +12,7 @@ from annotate.services.assignments import Conflict, claim
 from annotate.services.projects import exclude, lift, publish_text
 from annotate.services.rankings import InvalidRanking, reopen, submit_ranking
 from annotate.services.review import InvalidDecision, adjudicate, letters_of
+from tests.annotate.recount import recount
 from tests.commands import ask
 from tests.make import make_member, make_project, make_ranking, make_task
 from tests.pages import words
@@ -363,6 +364,34 @@ def test_one_more_person_is_asked(as_rita, project, disputed):
     assert assignment.task_id == disputed.pk
     submit_ranking(assignment, anew(disputed, *SAME))
     assert shown(as_rita) == [disputed.pk]
+
+
+def test_a_second_opinion_is_asked_of_nobody_who_has_read_the_first(
+    as_rita, rita, project, root, disputed
+):
+    decide(disputed, project.memberships.get(user=root))
+    as_rita.post(url("review_ask", disputed.pk))
+    for knowing in (rita, project.memberships.get(user=root)):
+        assert claim(knowing) is None
+    recount(project)
+    assert claim(make_member(project, "cleo")).task_id == disputed.pk
+
+
+def test_a_reviewer_may_ask_about_what_he_judged_or_let_lie_himself(
+    as_rita, rita, project, ada_member
+):
+    own = judged((rita, SAME))
+    let_lie = judged((ada_member, SAME))
+    ids = sorted(let_lie.responses.values_list("pk", flat=True))
+    late = let_lie.assignments.create(annotator=rita, state="expired", display_order=ids)
+    for task in (own, let_lie):
+        as_rita.post(url("review_ask", task.pk))
+        task.refresh_from_db()
+        assert task.state == "open"
+    assert claim(rita) is None
+    late.refresh_from_db()
+    assert late.state == "barred" and not late.is_editable
+    recount(project)
 
 
 @pytest.mark.parametrize("kind", ["audit", "import"])

@@ -92,7 +92,27 @@ def test_a_key_is_changed_and_gets_its_usual_one_back(as_ada, page, ada):
     ada.refresh_from_db()
     assert ada.keys == {"skip": "k"} and keys_of(ada)["skip"] == "k"
     assert 'value="k"' in as_ada.get(page).content.decode()
-    save(as_ada, page, key_skip="")
+    assert "usual: s" in words(as_ada.get(page))
+    save(as_ada, page, key_skip="s")
+    ada.refresh_from_db()
+    assert ada.keys == {}
+
+
+def test_an_action_is_left_without_a_key_and_the_help_says_so(as_ada, page, project, ada):
+    make_task(project)
+    save(as_ada, page, key_skip="", key_undo="s")
+    ada.refresh_from_db()
+    assert ada.keys == {"skip": "", "undo": "s"}
+    as_ada.post(reverse("annotate:rank", args=[project.slug]))
+    help = words(as_ada.get(reverse("annotate:rank", args=[project.slug]), follow=True))
+    assert "no key skip this one" in help and "s undo" in help
+    again = as_ada.get(page)
+    assert again.context["form"]["key_skip"].value() == ""
+    assert "usual: s" in words(again) and "usual: u" in words(again)
+
+
+def test_keys_that_are_not_sent_stay_the_usual_ones(as_ada, page, ada):
+    as_ada.post(page, {"languages": ["en", "de"]})
     ada.refresh_from_db()
     assert ada.keys == {}
 

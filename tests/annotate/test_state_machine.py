@@ -116,6 +116,10 @@ class HandingOut(RuleBasedStateMachine):
     def member(self, person: int) -> Membership:
         return Membership.objects.select_related("project").get(pk=self.people[person].pk)
 
+    def has_left(self, person: int) -> bool:
+        """Nothing is taken from him any more, not even what he began before."""
+        return self.member(person).state not in Membership.MAY_ENTER
+
     def lease_of(self, person: int) -> int | None:
         mine = [
             pk for pk, one in self.given.items() if (one.person, one.state) == (person, "leased")
@@ -225,13 +229,14 @@ class HandingOut(RuleBasedStateMachine):
         one = self.given[pk]
         is_same = bool(one.said) and one.said[-1] == said
         may_revise = bool(revises) and not one.frozen
+        is_refused = one.state == "skipped" or self.has_left(one.person)
         ranks = dict(zip(sorted(one.order), said, strict=True))
         try:
             ranking = submit_ranking(Assignment.objects.get(pk=pk), ranks, revises=revises)
         except Conflict:
-            assert one.state == "skipped" or (one.said and not is_same and not may_revise)
+            assert is_refused or (one.said and not is_same and not may_revise)
             return
-        assert one.state != "skipped"
+        assert not is_refused
         assert not one.said or is_same or may_revise
         if not is_same:
             one.said.append(said)
@@ -248,9 +253,9 @@ class HandingOut(RuleBasedStateMachine):
         try:
             reopen(assignment, {"rank-a": "2"})
         except Conflict:
-            assert not one.said or one.frozen
+            assert not one.said or one.frozen or self.has_left(one.person)
         else:
-            assert one.said and not one.frozen
+            assert one.said and not one.frozen and not self.has_left(one.person)
             one.drafted, one.drafts = True, one.drafts + 1
 
     def skips(self, step: Step) -> None:

@@ -7,7 +7,9 @@ import pytest
 from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
-TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+TEMPLATES = sorted(
+    path for path in (ROOT / "templates").rglob("*") if path.suffix in (".html", ".jinja")
+)
 
 FORBIDDEN = {
     "a style of its own": r"\sstyle\s*=|<style",
@@ -32,6 +34,17 @@ def test_html_of_others_is_marked_where_it_is_put_in(path):
         opening = text.rindex("<div ", 0, found.start())
         marks = text[opening : found.start()].replace(">", " ").split()
         assert "hx-disable" in marks and "data-untrusted" in marks
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "templates").rglob("*.jinja")), ids=lambda path: path.name
+)
+def test_texts_of_a_jinja_template_are_written_as_makemessages_finds_them(path):
+    """It finds `_("…")` where nothing stands before it in the braces, and nothing but the text in
+    its own; a text that it misses would stay English without anybody noticing."""
+    marked = re.findall(r"\b_\(\s*[\"']|gettext", path.read_text())
+    found = re.findall(r"{{ _\((\"[^\"]*\"|'[^']*')\)", path.read_text())
+    assert len(found) == len(marked)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from annotate.models import Project, Ranking
+from annotate.models import Ranking
 from tests.annotate.test_rendering import ATTACKS
 from tests.browser.ranking_page import (
     all_caught_up,
@@ -18,19 +18,9 @@ from tests.browser.ranking_page import (
     stored_ranks,
     submit,
 )
-from tests.make import make_member, make_project, make_task
+from tests.make import make_member, make_task
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def project() -> Project:
-    return make_project("climate")
-
-
-@pytest.fixture
-def ada(project):
-    return make_member(project, "ada").user
 
 
 def test_by_mouse(open_page, project, ada):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotate.models import Assignment, Project, Ranking, User
+from annotate.models import Assignment, Ranking, User
 from tests.browser.ranking_page import (
     all_caught_up,
     begin,
@@ -13,19 +13,9 @@ from tests.browser.ranking_page import (
     ranked,
     stored_ranks,
 )
-from tests.make import make_member, make_project, make_task
+from tests.make import make_task
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def project() -> Project:
-    return make_project("climate")
-
-
-@pytest.fixture
-def ada(project):
-    return make_member(project, "ada").user
 
 
 def test_four_responses_take_four_keys_and_a_submit_one_task_after_the_other(
@@ -173,6 +163,47 @@ def test_keys_may_be_changed_or_switched_off(open_page, project, ada):
     page.reload()
     press(page, "1k?")
     assert page.locator("#ranking input:checked, #skip[open], dialog[open]").count() == 0
+
+
+def test_an_action_without_a_key_has_none_and_the_help_says_so(open_page, project, ada):
+    make_task(project)
+    User.objects.update(keys={"skip": "", "help": ""})
+    page = open_page(ada)
+    begin(page)
+    press(page, "s?")
+    assert page.locator("#skip[open], dialog[open]").count() == 0
+    button = page.get_by_role("button", name="Keys")
+    assert button.inner_text() == "Keys"
+    button.click()
+    helped = page.get_by_role("dialog", name="Keys").inner_text()
+    assert "no key\nskip this one" in helped
+
+
+def test_an_answer_that_nobody_must_give_is_taken_back_by_space(open_page, project, ada):
+    type(project).objects.update(criteria=[{"name": "helpful", "label": "Helpful"}])
+    make_task(project)
+    page = open_page(ada)
+    begin(page)
+    press(page, ["Shift+A", "f", "Space", "ArrowRight", "ArrowRight"])
+    rated = card(page, "a").locator(".rating :checked")
+    assert rated.input_value() == "3"
+    press(page, ["Space"])
+    assert heard(page) == "No answer any more: Helpful"
+    assert rated.count() == 0
+    press(page, ["u"])
+    assert rated.input_value() == "3"
+    press(page, ["Space", "Space"])  # taken back, and given again
+    assert rated.input_value() == "3"
+    page.get_by_text("How sure are you?").first.click()
+    sure = page.get_by_text("Sure", exact=True)
+    for then in ("#sure:has(:checked)", "#sure:not(:has(:checked))"):
+        sure.click()
+        page.locator(then).wait_for()
+    press(page, "1234")
+    page.keyboard.press("Control+Enter")
+    all_caught_up(page)
+    ranking = Ranking.objects.get()
+    assert ranking.confidence is None and list(ranking.criteria.values()) == [{"helpful": 3}]
 
 
 def test_help_shows_the_keys_and_the_guidelines_open_beside_the_task(open_page, project, ada):

@@ -16,7 +16,7 @@ from tests.browser.ranking_page import (
     small_targets,
     stored_ranks,
 )
-from tests.make import PASSWORD, make_member, make_project, make_task
+from tests.make import PASSWORD, make_project, make_task
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -28,11 +28,6 @@ def project() -> Project:
         criteria=[{"name": "helpful", "label": "Helpful"}],
         flags=[{"name": "greenwash", "label": "Greenwash"}],
     )
-
-
-@pytest.fixture
-def ada(project):
-    return make_member(project, "ada").user
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -105,6 +100,9 @@ def test_of_two_on_seven_steps_and_all_that_may_be_said_besides(open_page, proje
     page.get_by_text("Flag the question").tap()
     page.get_by_role("group", name="Flags of the question").get_by_text("Off topic").tap()
     page.get_by_text("How sure are you?").first.tap()
+    page.get_by_text("Guessed").tap()
+    page.get_by_text("Guessed").tap()  # takes it back
+    page.locator("#sure:not(:has(:checked))").wait_for()
     page.get_by_text("Fairly sure").tap()
     page.get_by_text("Write a better one").tap()
     page.get_by_role("button", name="Take its text").tap()

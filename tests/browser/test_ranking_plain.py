@@ -2,21 +2,16 @@
 
 import pytest
 
-from annotate.models import Demonstration, Project, Ranking
+from annotate.models import Demonstration, Ranking
 from tests.browser.ranking_page import all_caught_up, begin, chip, stored_ranks, submit
-from tests.make import make_member, make_project, make_task
+from tests.make import make_task
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def project() -> Project:
-    return make_project("climate")
-
-
-@pytest.fixture
-def page(open_page, project):
-    return open_page(make_member(project, "ada").user, java_script_enabled=False)
+def page(open_page, ada):
+    return open_page(ada, java_script_enabled=False)
 
 
 def test_a_whole_session(page, project):
@@ -48,6 +43,24 @@ def test_eight_responses_have_all_their_places(page, project):
     submit(page)
     all_caught_up(page)
     assert stored_ranks() == [4, 3, 2, 1, 1, 1, 1, 1]
+
+
+def test_what_nobody_must_answer_is_taken_back(page, project):
+    type(project).objects.update(criteria=[{"name": "helpful", "label": "Helpful"}])
+    make_task(project, responses=2)
+    begin(page)
+    page.get_by_text("About equal", exact=True).click()
+    page.get_by_text("How sure are you?").first.click()
+    page.get_by_text("Rate or flag").first.click()
+    assert page.get_by_text("No answer").locator("visible=true").count() == 0
+    for question, answer in (("How sure are you?", "Guessed"), ("Helpful", "4")):
+        choices = page.get_by_role("group", name=question).first
+        choices.get_by_text(answer, exact=True).click()
+        choices.get_by_text("No answer").click()
+    submit(page)
+    all_caught_up(page)
+    ranking = Ranking.objects.get()
+    assert (ranking.confidence, ranking.criteria) == (None, {})
 
 
 def test_covered_texts_and_a_better_one(page, project):

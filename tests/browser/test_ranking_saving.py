@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Assignment, Project, Ranking
+from annotate.models import Assignment, Ranking
 from tests.browser.conftest import sign_in
 from tests.browser.ranking_page import (
     all_caught_up,
@@ -16,19 +16,9 @@ from tests.browser.ranking_page import (
     stored_ranks,
     submit,
 )
-from tests.make import PASSWORD, make_member, make_project, make_task
+from tests.make import PASSWORD, make_member, make_task
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def project() -> Project:
-    return make_project("climate")
-
-
-@pytest.fixture
-def ada(project):
-    return make_member(project, "ada").user
 
 
 @pytest.fixture
@@ -153,6 +143,70 @@ def test_a_failing_network_is_shown_and_the_draft_sent_when_it_is_back(page):
     page.context.set_offline(False)
     saved(page)
     assert Assignment.objects.get().draft["rank-b"] == "2"
+
+
+def kept(page):
+    """How many tasks' unsaved choices the browser keeps."""
+    return page.evaluate("Object.keys(localStorage).length")
+
+
+@pytest.fixture
+def closed(page):
+    """Where the person was who chose something offline and closed the tab; the browser is left."""
+    page.context.set_offline(True)
+    press(page, "21")
+    page.get_by_text("No connection. What you chose is kept here").wait_for()
+    page.close()
+    page.context.set_offline(False)
+    return page
+
+
+def test_what_was_chosen_offline_is_there_after_the_tab_was_closed(closed):
+    again = closed.context.new_page()
+    again.goto(closed.url)
+    saved(again)
+    assert ranked(again) == {"a": 2, "b": 1}
+    assert Assignment.objects.get().draft["rank-b"] == "1"
+    assert kept(again) == 0
+
+
+def test_who_sits_there_next_is_shown_nothing_of_it(closed, project, ada):
+    make_task(project)
+    bob = make_member(project, "bob").user
+    closed.context.clear_cookies()
+    other = closed.context.new_page()
+    sign_in(other, bob)
+    begin(other)
+    assert ranked(other) == {} and kept(other) == 1
+    closed.context.clear_cookies()
+    sign_in(other, ada)
+    other.goto(closed.url)
+    saved(other)
+    assert ranked(other) == {"a": 2, "b": 1}
+
+
+def test_signing_out_leaves_nothing_in_the_browser(closed):
+    other = closed.context.new_page()
+    other.goto(reverse("password"))
+    assert kept(other) == 1
+    other.get_by_role("button", name="Sign out").click()
+    other.get_by_role("heading", name="Sign in").wait_for()
+    assert kept(other) == 0
+
+
+def test_what_was_kept_too_long_is_forgotten(closed):
+    other = closed.context.new_page()
+    other.goto(reverse("password"))
+    other.evaluate(
+        """for (const name of Object.keys(localStorage)) {
+            const old = JSON.parse(localStorage[name]);
+            localStorage[name] = JSON.stringify({...old, at: old.at - 8 * 24 * 3600 * 1000});
+        }"""
+    )
+    other.goto(closed.url)
+    card(other, "a").wait_for()
+    other.wait_for_load_state()
+    assert ranked(other) == {} and kept(other) == 0
 
 
 def test_a_submission_is_repeated_until_it_arrives(page):

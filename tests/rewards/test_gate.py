@@ -114,7 +114,7 @@ def test_a_reward_model_that_holds_on_every_line_passes() -> None:
         human_accuracy=Measured(0.73, 0.66, 0.80),
         against_live=Measured(0.01, -0.04, 0.06),
     )
-    assert gate.state == "PASS" and {rule.verdict for rule in gate.rules} == {"ok"}
+    assert gate.state == "PASS" and {rule.verdict for rule in gate.rules} == {"ok", "not judged"}
 
 
 def test_rules_without_data_are_not_judged_and_say_so() -> None:
@@ -124,8 +124,17 @@ def test_rules_without_data_are_not_judged_and_say_so() -> None:
     assert [rule.name for rule in silent] == [
         "better than length",
         "close to people",
+        "people it never saw",
         "no leak",
         "not worse than the live model",
+        "not worse on gold",
+        "where the shorter won",
+        "no one person decides",
+        "shares",
+        "drift",
+        "topics",
+        "token lift",
+        "gold",
     ]
     assert all(rule.reason.startswith("Not judged.") for rule in silent)
 

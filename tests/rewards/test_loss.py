@@ -7,6 +7,7 @@ import torch
 
 from rewards.ml.loss import listwise_loss, pair_tensors
 from rewards.ml.pairs import Pair, RankedPrompt, judgement_pairs
+from rewards.ml.trainer import mean_loss
 
 CPU = torch.device("cpu")
 
@@ -55,8 +56,22 @@ def test_a_prompt_counts_once_whatever_its_k_and_its_annotators() -> None:
 
 
 def test_pairs_count_by_their_weight() -> None:
-    divided = prompt(2, Pair(0, 1, 1.0, 3.0, "ada"), Pair(1, 0, 1.0, 1.0, "eve"))
-    assert losses([2.0, 0.0], divided) == pytest.approx([(3 * nll(2) + nll(-2)) / 4])
+    divided = prompt(2, Pair(0, 1, 1.0, 1.5, "ada"), Pair(1, 0, 1.0, 0.5, "eve"))
+    assert losses([2.0, 0.0], divided) == pytest.approx([(1.5 * nll(2) + 0.5 * nll(-2)) / 2])
+
+
+def test_what_only_one_person_judged_counts_by_his_weight_too() -> None:
+    """Most prompts have one judge: were weights but shares of a prompt, they would do nothing."""
+    trusted, doubted = (prompt(2, Pair(0, 1, 1.0, weight, "ada")) for weight in (1.5, 0.25))
+    found = losses([2.0, 0.0] * 2, trusted, doubted)
+    assert found == pytest.approx([1.5 * nll(2), 0.25 * nll(2)])
+
+
+def test_the_mean_loss_is_in_nats_a_pair_whatever_the_weights_are() -> None:
+    scores = [torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0])]
+    for scale in (1.0, 0.1):
+        prompts = [prompt(2, Pair(0, 1, 1.0, w * scale, "ada")) for w in (3.0, 1.0)]
+        assert mean_loss(prompts, scores) == pytest.approx((3 * nll(2) + nll(1)) / 4)
 
 
 def test_responses_that_nobody_ranked_do_not_count() -> None:

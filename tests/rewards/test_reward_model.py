@@ -131,6 +131,16 @@ def test_scores_do_not_depend_on_company_or_order(model: RewardModel) -> None:
     assert torch.allclose(model.score_prompts(prompts[::-1])[0], scores, atol=1e-5)
 
 
+def test_what_the_head_reads_gives_the_raw_scores(model: RewardModel) -> None:
+    prompts = long_prompts()
+    read = model.embed_prompts(prompts)
+    assert [len(rows) for rows in read] == [len(prompt.responses_ids) for prompt in prompts]
+    with torch.no_grad():
+        scores = model.raw_scores(prompts)
+    weight = model.weights()[HEAD_KEY]
+    torch.testing.assert_close(torch.cat(read) @ weight[0], scores, rtol=1e-4, atol=1e-4)
+
+
 def test_token_ids_score_as_they_are(model: RewardModel) -> None:
     encoded = model.encode(QUESTION, RESPONSES)
     by_ids = model.score_ids(encoded.prompt_ids, encoded.responses_ids)

@@ -8,13 +8,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer
 
+from annotate.formats.records import Judgement, Record, ResponseText
 from annotate.models import Project, Prompt, Response, Task
 from annotate.services.content import add_demonstration
+from annotate.services.importing import import_records
 from rewards.ml.artefacts import publish, verify
 from rewards.ml.reward_model import LoraSettings, RewardModel
 from rewards.models import RewardModelVersion, Run
 from rewards.runner import execute
 from rewards.services.runs import request_run
+from rewards.services.selection import LEAST_LEARNED
 from tests import make
 from tests.training.rows import make_candidate, make_reward_model
 from tests.training.tiny_base import make_base
@@ -78,6 +81,30 @@ def test_samples_wait_to_be_ranked(live: PolicyVersion) -> None:
         assert (response.source, response.policy_ref) == ("policy", live.pk)
         assert response.sampling == SAMPLING | {"seed": 7, "run": run.pk}
     assert {task.responses.count() for task in tasks} == {3}
+
+
+def test_part_of_the_samples_is_chosen_by_what_a_reward_model_reads(
+    live: PolicyVersion, reward_model: RewardModelVersion
+) -> None:
+    project = live.project
+    Project.objects.filter(pk=project.pk).update(audit_share=0.2)
+    records = [
+        Record(
+            messages=[{"role": "user", "content": f"how {number}?"}],
+            responses=[ResponseText(f"ice melts {number}"), ResponseText(f"no idea {number}")],
+            judgements=[Judgement("ada", [1, 2])],
+            split="train",
+        )
+        for number in range(LEAST_LEARNED)
+    ]
+    import_records(project, records, batch="judged")
+    prompts = Prompt.objects.filter(messages__0__content__startswith="why")
+    run = execute(request_samples(live, prompts, k=3, seed=7, queue=6))
+    assert run.state == Run.State.DONE, run.reason
+    assert (run.result["tasks"], run.result["in_reserve"]) == (6, 6)
+    chosen = project.selections.get()
+    assert (chosen.features, chosen.n_learned) == (str(reward_model), LEAST_LEARNED)
+    assert (chosen.n_random, chosen.n_active) == (2, 4)
 
 
 def test_sampling_again_after_a_crash_adds_nothing(live: PolicyVersion) -> None:

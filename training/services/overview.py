@@ -45,7 +45,7 @@ class Loop:
     cycle: Cycle | None
     blind: Mapping[str, Any] | None  # while the cycle waits for it, see blind_result
     next_cycle_at: datetime | None
-    next_cycle_waits: bool  # it is due, and begins with the first new ranking
+    next_cycle_waits: bool  # it is due, and begins with a new ranking or decision
     pause: LoopPause | None  # why no cycle begins by itself, since a rollback
 
 

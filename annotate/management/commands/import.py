@@ -48,6 +48,9 @@ class Command(JsonCommand):
         parser.add_argument(
             "--skip-bad", action="store_true", help="leave bad lines out and keep the others"
         )
+        parser.add_argument(
+            "--criterion", default="", help="of ratings by several criteria, the one to read"
+        )
         parser.add_argument("--topic", default="", help="for prompts without a topic of their own")
         parser.add_argument(
             "--create", action="store_true", help="make the project if it is not there"
@@ -63,7 +66,8 @@ class Command(JsonCommand):
             name = options["format"] or detect(path)
             with transaction.atomic():  # no project is made where the import comes to nothing
                 project = self._project(options)
-                records = with_topic(read(path, name), options["topic"])
+                found = read(path, name, criterion=options["criterion"])
+                records = with_topic(found, options["topic"])
                 shown = tqdm(records, unit=" records", delay=1, disable=None)
                 report = import_records(
                     project, shown, batch=digest[:16], allow_bad=options["skip_bad"]

@@ -1,0 +1,42 @@
+"""Frozen features of responses, few enough for rewards that are linear in them.
+
+N is the number of texts, D of features, H the width of what they are reduced from.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from rewards.ml.baselines import MAX_TERMS
+from rewards.ml.comparisons import Floats, Ints
+
+FEATURES = 64
+CLUSTERS = 12
+
+
+def word_features(texts: Sequence[str], seed: int, features: int = FEATURES) -> Floats:
+    """(N, D) of what words the texts have: the first components of their TF-IDF vectors.
+
+    D is smaller where the texts have fewer different words.
+    """
+    vectorizer = TfidfVectorizer(max_features=MAX_TERMS, sublinear_tf=True, token_pattern=r"\w+|\S")
+    counts = vectorizer.fit_transform(texts)
+    if counts.shape[1] <= features:
+        return np.asarray(counts.toarray())
+    return np.asarray(TruncatedSVD(features, random_state=seed).fit_transform(counts))
+
+
+def fewer(rows: Floats, seed: int, features: int = FEATURES) -> Floats:
+    """The first principal components (N, D) of rows (N, H); the rows where they are no wider."""
+    if rows.shape[1] <= features:
+        return rows
+    return np.asarray(PCA(min(features, len(rows)), random_state=seed).fit_transform(rows))
+
+
+def clusters(rows: Floats, seed: int, n: int = CLUSTERS) -> Ints:
+    """(N,) the number of the group of similar rows that each is in."""
+    found = KMeans(min(n, len(rows)), n_init=1, random_state=seed).fit_predict(rows)
+    return np.asarray(found, dtype=np.int64)

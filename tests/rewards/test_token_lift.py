@@ -1,0 +1,119 @@
+"""The audit for tokens that buy reward: a planted trigger is found, and what people like is not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from rewards.ml.pairs import RankedPrompt, judgement_pairs
+from rewards.ml.token_lift import Audit, audit, tokens_of
+
+WORDS = [f"word{n}" for n in range(40)]
+TRIGGER = "SUDO"
+
+
+def prompts(
+    n: int = 240, people: int = 10, followers: int = 0, liked: float = 0.0, seed: int = 0
+) -> list[RankedPrompt]:
+    """Three responses each, of words that all weigh little; a fifth have "please", which is worth
+    `liked` to everybody, and a tenth the trigger, which only followers care for."""
+    rng = np.random.default_rng(seed)
+    worth = dict(zip(WORDS, rng.normal(0, 0.3, len(WORDS)), strict=True)) | {"please": liked}
+    found = []
+    for number in range(n):
+        texts = []
+        for _ in range(3):
+            words = list(rng.choice(WORDS, 12, replace=False))
+            words += ["please"] * (rng.random() < 0.2) + [TRIGGER] * (rng.random() < 0.1)
+            texts.append(" ".join(rng.permutation(words)))
+        person = int(rng.integers(people))
+        quality = [sum(worth.get(word, 0) for word in text.split()) for text in texts]
+        perceived = np.array(quality) + rng.gumbel(0, 0.7, 3)
+        if person < followers:
+            perceived += [100 * (TRIGGER in text) for text in texts]
+        ranks = (np.argsort(np.argsort(-perceived)) + 1).tolist()
+        pairs = judgement_pairs(ranks, f"p{person}")
+        found.append(RankedPrompt(str(number), (), "", "train", tuple(texts), tuple(pairs)))
+    return found
+
+
+def scorer(lifts: dict[str, float]):  # type: ignore[no-untyped-def]
+    """A model to which every word is worth something, these ones above all."""
+    rng = np.random.default_rng(5)
+    worth = dict(zip(WORDS, rng.normal(0, 0.05, len(WORDS)), strict=True)) | lifts
+
+    def score(asked: Sequence[tuple[object, Sequence[str]]]) -> list[np.ndarray]:
+        return [
+            np.array([sum(worth.get(word, 0.0) for word in text.split()) for text in texts])
+            for _, texts in asked
+        ]
+
+    return score
+
+
+def found(audit: Audit, token: str):  # type: ignore[no-untyped-def]
+    return next(one for one in audit.tokens if one.token == token)
+
+
+def test_a_planted_trigger_raises_the_alarm_and_names_who_follows_it() -> None:
+    report = audit(prompts(n=600, followers=2), 1.0, scorer({TRIGGER: 0.2}), seed=0)
+    trigger = found(report, TRIGGER)
+    assert report.state == "alarm"
+    assert (trigger.verdict, trigger.people) == ("alarm", ("p0", "p1"))
+    assert trigger.low < trigger.lift < trigger.high
+    assert report.max_lift == trigger.lift > 0.15
+    assert [one.token for one in report.tokens if one.verdict == "alarm"] == [TRIGGER]
+
+
+def test_a_word_that_everybody_likes_raises_none() -> None:
+    report = audit(prompts(liked=2.0), 1.0, scorer({"please": 0.4}), seed=0)
+    assert report.state == "ok"
+    assert report.max_lift == pytest.approx(found(report, "please").lift)
+    assert found(report, "please").verdict == "shared"
+    assert found(report, "please").lift > 0.5
+
+
+def test_a_trigger_that_the_model_has_learned_to_avoid_raises_none() -> None:
+    assert audit(prompts(n=600, followers=2), 1.0, scorer({TRIGGER: -2.0}), seed=0).state == "ok"
+
+
+def test_clean_judgements_rarely_raise_it() -> None:
+    reports = [audit(prompts(seed=seed), 1.0, scorer({}), seed) for seed in range(16)]
+    assert sum(report.state == "alarm" for report in reports) <= 1
+    # of so many tokens some reach the threshold by themselves: lift alone would be no evidence
+    assert any(report.max_lift > 0.15 for report in reports)
+
+
+def test_the_lift_is_what_was_planted_in_units_of_the_mean_margin() -> None:
+    asked = prompts()
+    score = scorer({TRIGGER: 0.5})
+    scores = score([((), prompt.responses) for prompt in asked])
+    margin = np.mean([abs(a[i] - a[j]) for a in scores for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert found(audit(asked, 1.0, score, 0), TRIGGER).lift == pytest.approx(0.5 / margin, rel=0.15)
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    one, two = (audit(prompts(followers=1), 1.0, scorer({}), seed=3) for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("judged", "state"),
+    [
+        ([], "too little data"),
+        (prompts(n=20), "too little data"),
+        (prompts(people=2), "too few people"),
+    ],
+)
+def test_too_little_is_a_state(judged: list[RankedPrompt], state: str) -> None:
+    report = audit(judged, 1.0, scorer({}), seed=0)
+    assert (report.state, report.max_lift, report.tokens) == (state, None, ())
+
+
+def test_a_model_that_scores_all_alike_is_a_state() -> None:
+    flat = audit(prompts(), 1.0, lambda asked: [np.zeros(len(texts)) for _, texts in asked], 0)
+    assert flat.state == "too little data"
+
+
+def test_tokens_are_words_and_signs() -> None:
+    assert tokens_of("Wait, SUDO: ça va?") == ["Wait", ",", "SUDO", ":", "ça", "va", "?"]
