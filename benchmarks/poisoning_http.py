@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PEOPLE, K, PROMPTS, GOLD = 30, 4, {"train": 260, "validation": 40, "test": 60}, 40
 GOLD_RATE, PASSWORD, SLUG = 0.45, "volunteers-rank-7", "drill"
 SKILL = 12.0  # of a response's worth, in units of the noise
-MOST_TASKS = 40  # of one person
 CASES = (("nothing", 0.0), ("reversed", 0.2), ("longest wins", 0.2))
 CONFIG = {
     "lora_r": 8,
@@ -67,7 +66,7 @@ def run_http(seeds: Sequence[int]) -> int:
             with tempfile.TemporaryDirectory(prefix="prefloop-drill-") as home:
                 command = [sys.executable, __file__, attack, str(share), str(seed)]
                 settings = {"PREFLOOP_HOME": home, "DJANGO_SETTINGS_MODULE": "prefloop.settings"}
-                done = subprocess.run(command, env=os.environ | settings, check=False)
+                done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, check=False)
                 ok &= done.returncode == 0
     return 0 if ok else 1
 
@@ -84,7 +83,10 @@ def session(attack: str, share: float, seed: int) -> bool:
             Volunteer(address, number, attack if number in hostile else "", seed)
             for number in range(PEOPLE)
         ]
-        given = sum(pool.map(Volunteer.work, people))
+        list(pool.map(Volunteer.begin, people))
+        given = 0
+        while sent := sum(pool.map(Volunteer.rank_next, people)):  # in turn, so that all get some
+            given += sent
     asked = time.monotonic() - begun
     return judge(project, hostile, given, asked, f"{attack} {share:.0%}, seed {seed}", seed)
 
@@ -163,21 +165,24 @@ class Volunteer:
 
     def __init__(self, address: str, number: int, attack: str, seed: int) -> None:
         self.address, self.attack = address, attack
-        self.name = f"p{number:02d}"
+        self.name, self.page = f"p{number:02d}", ""
         self.rng = np.random.default_rng([seed, number])
         self.browser: OpenerDirector = build_opener(HTTPCookieProcessor(CookieJar()))
 
-    def work(self) -> int:
-        """Sign in and rank until there is nothing left; returns how many rankings were sent."""
-        page = self.get("/login/")
-        self.post("/login/", page, username=self.name, password=PASSWORD)
-        page = self.post(f"/p/{SLUG}/rank/", self.get(f"/p/{SLUG}/rank/"))
-        given = 0
-        while given < MOST_TASKS and (address := _SUBMIT.search(page)):
-            ranks = self.rank(dict(_TEXT.findall(page)))
-            page = self.post(address[1], page, **{f"rank-{one}": n for one, n in ranks.items()})
-            given += 1
-        return given
+    def begin(self) -> None:
+        """Sign in and ask for the first task."""
+        self.post("/login/", self.get("/login/"), username=self.name, password=PASSWORD)
+        self.page = self.post(f"/p/{SLUG}/rank/", self.get(f"/p/{SLUG}/rank/"))
+
+    def rank_next(self) -> bool:
+        """Rank what the page shows, which gives the next; False where nothing is left."""
+        address = _SUBMIT.search(self.page)
+        if address is None:
+            return False
+        ranks = self.rank(dict(_TEXT.findall(self.page)))
+        fields = {f"rank-{letter}": rank for letter, rank in ranks.items()}
+        self.page = self.post(address[1], self.page, **fields)
+        return True
 
     def rank(self, texts: dict[str, str]) -> dict[str, int]:
         from rewards.ml.hostile import ATTACKS, Shown
@@ -273,7 +278,7 @@ def fit_and_examine(examples: list[RankedPrompt], name: str, seed: int) -> Fitte
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(ROOT)  # in place of this folder, whose annotate.py is no package
+    sys.path[0] = str(ROOT)  # not this folder, whose annotate.py is no package
     import django
 
     django.setup()

@@ -57,7 +57,7 @@ def what_is_called(one: Figures, what: str) -> str:
     name: str = one[what]
     if what == "language":
         try:
-            return get_language_info(base_language(name))["name_translated"]
+            return str(get_language_info(base_language(name))["name_translated"])
         except KeyError:
             return name
     return name

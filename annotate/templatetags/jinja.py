@@ -15,6 +15,6 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def include_jinja(context: RequestContext, name: str, **more: Any) -> SafeString:
     """The part rendered with what the page knows, as `include` does it, and with `more`."""
-    known = {**context.flatten(), **more}
+    known: dict[Any, Any] = {**context.flatten(), **more}
     # The backend returns a plain string, in which Jinja2 has escaped what needs it.
     return mark_safe(render_to_string(name, known, context.request, using="jinja2"))

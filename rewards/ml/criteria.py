@@ -72,7 +72,8 @@ def _coincidences(counts: Ints) -> Floats:
     m = counts.sum(axis=1)
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     weighed = pairs * ((m >= 2) / np.maximum(m - 1, 1))[:, None, None]
-    return weighed.reshape(len(counts), -1)
+    flat: Floats = weighed.reshape(len(counts), -1)
+    return flat
 
 
 def _alphas(totals: Floats, size: int) -> Floats:
@@ -84,9 +85,10 @@ def _alphas(totals: Floats, size: int) -> Floats:
     distance = (place[:, :, None] - place[:, None, :]) ** 2
     observed = (met * distance).sum(axis=(1, 2))
     expected = (margin[:, :, None] * margin[:, None, :] * distance).sum(axis=(1, 2))
-    return 1 - np.divide(
+    alphas: Floats = 1 - np.divide(
         (n - 1) * observed, expected, out=np.full(len(n), np.nan), where=expected > 1e-9
     )
+    return alphas
 
 
 def _gwet_sums(counts: Ints) -> Floats:

@@ -8,7 +8,7 @@ Agreement does not defend: colluders agree. Gold tells them apart, since its ans
 on how many say otherwise.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,7 +109,7 @@ def gold_results(gold: Sequence[GoldTask]) -> dict[str, GoldResult]:
     """Everybody's record; an annotator's several rankings of a task count each."""
     rankings: Counter[str] = Counter()
     pairs: Counter[str] = Counter()
-    right: Counter[str] = Counter()
+    right: dict[str, float] = defaultdict(float)
     for task in gold:
         for name, said in task.said.items():
             for ranks in (said,) if isinstance(said, Mapping) else said:

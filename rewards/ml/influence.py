@@ -89,7 +89,8 @@ def influences(
 def without(table: PairTable, annotator: int, whole: Floats) -> Floats:
     """Coefficients (D,) without somebody, about, from those of all."""
     rest = left_out(table, annotator)
-    return whole - np.asarray(cho_solve(cho_factor(hessian(rest, whole)), gradient(rest, whole)))
+    step = cho_solve(cho_factor(hessian(rest, whole)), gradient(rest, whole))
+    return np.asarray(whole - step)
 
 
 def left_out(table: PairTable, annotator: int) -> PairTable:

@@ -75,7 +75,7 @@ def prompt_sums(
         "tau": np.divide(tau, tau_count, out=np.zeros_like(tau), where=tau_count > 0),
         "tau_defined": (tau_count > 0).astype(np.float64),
         "comparisons": sum_by(comparisons.prompt, comparisons.value * 0 + 1, n_prompts),
-        "tied": sum_by(comparisons.prompt, comparisons.value == 0, n_prompts),
+        "tied": sum_by(comparisons.prompt, 1 - np.abs(comparisons.value), n_prompts),
     }
     return {name: np.round(column, DECIMALS) for name, column in found.items()}
 
@@ -91,9 +91,10 @@ def person_sums(table: RankingTable, comparisons: Comparisons) -> PersonSums:
     alike = np.select([value == 1, value == -1], [better, worse], tie) - 1
     half = np.where(value == 0, better + worse, tie)  # a tie on one side only
     said = (alike + half / 2) / np.maximum(peers, 1)
-    shared = sum_by(entry, peers > 0, len(keys))
+    judged = (peers > 0).astype(np.float64)
+    shared = sum_by(entry, judged, len(keys))
     share = np.full(len(keys), np.nan)
-    np.divide(sum_by(entry, said * (peers > 0), len(keys)), shared, out=share, where=shared > 0)
+    np.divide(sum_by(entry, said * judged, len(keys)), shared, out=share, where=shared > 0)
     ratings, disagreement, ties = (
         np.round(sum_by(entry, change, len(keys)), DECIMALS)
         for change in changes_without(comparisons)

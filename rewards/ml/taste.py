@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from rewards.ml.alpha import alpha_sym
 from rewards.ml.annotator_pairs import PairColumns, pair_columns, square_sums
-from rewards.ml.comparisons import Comparisons, Floats, Ints
+from rewards.ml.comparisons import Comparisons, Floats, Ints, sum_by
 
 LEAST_PEOPLE = 6
 LEAST_SHARE = 0.25  # of the people, to be a school: fewer are odd ones, whom other signs find
@@ -200,7 +200,8 @@ def _held_out(columns: PairColumns, people: int, seed: int) -> tuple[float, floa
             together = side[one] * side[two]
             rest = _alikeness(_chosen(columns, unseen)) - r[one] * r[two]
             _, group = np.unique(place[unseen], return_inverse=True)
-            standard.append(_standard_score(np.bincount(group, together * rest)))
+            scores = sum_by(group, together * rest, int(group.max()) + 1)
+            standard.append(_standard_score(scores))
             totals += sums[unseen].sum(axis=0)
             inside += sums[unseen][together > 0].sum(axis=0)
     alpha, within = (

@@ -184,9 +184,11 @@ def _rows(project: Project, prompts: Collection[int] | None, named: str) -> Quer
     item = Case(
         When(**{f"{task}kind": Task.Kind.IMPORT}, then=F(f"{task}batch")), default=Value("")
     )
-    rankings = counting(project)
-    if prompts is not None:
-        rankings = rankings.filter(**{f"{task}prompt__in": prompts})
+    if prompts is None:
+        rankings = counting(project)
+    else:  # without the project, whose tasks the database would go through
+        rankings = Ranking.objects.current().not_excluded()
+        rankings = rankings.filter(**{f"{task}prompt__in": prompts, f"{task}kind__in": COUNTING})
     return (
         rankings.annotate(item=item)
         .order_by(

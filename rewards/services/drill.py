@@ -9,6 +9,7 @@ A drill is a run. It reads what people said and writes nothing but its own resul
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from rewards.services.runs import request_run
 from rewards.services.weights import gold_tasks
 
 if TYPE_CHECKING:
+    from rewards.ml.comparisons import Ranking as Ranks
     from rewards.ml.drill import Judged
 
 KIND = "drill"
@@ -110,14 +112,17 @@ def _gold(project: Project) -> list[Judged]:
     return [
         Judged(
             texts={name: texts[name] for name in task.key},
-            said={
-                person: {name: rank for name, rank in rankings[0].items() if name in task.key}
-                for person, rankings in task.said.items()
-            },
+            said={person: _first(said, task.key) for person, said in task.said.items()},
             key=task.key,
         )
         for _, task in found
     ]
+
+
+def _first(said: Ranks | Sequence[Ranks], key: Mapping[str, int]) -> Ranks:
+    """A person's first ranking of the responses that the key knows."""
+    first = said if isinstance(said, Mapping) else said[0]
+    return {name: rank for name, rank in first.items() if name in key}
 
 
 def _texts(ids: set[int]) -> dict[str, str]:

@@ -48,7 +48,7 @@ def worked_example(project: Project) -> Example | None:
     None where two people have not judged the same prompt yet, or only prompts with many responses.
     """
     rows = {(row.prompt_id, row.item): row for row in _newest(project)}
-    candidates: list[tuple[int, PromptSums, dict[str, Mapping[str, int | None]]]] = []
+    candidates: list[tuple[int, PromptSums, dict[str, dict[str, int | None]]]] = []
     for found in items(project, {prompt for prompt, _ in rows}):
         row = rows.get((found.prompt_id, found.item))
         said = {person: rankings[0] for person, rankings in found.said.items()}

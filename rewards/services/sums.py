@@ -29,7 +29,6 @@ from annotate.models import (
     Project,
     ProjectText,
     Ranking,
-    RankingQuerySet,
     Task,
 )
 from annotate.services.audit_sample import BATCH
@@ -74,7 +73,8 @@ def refresh(project: Project) -> int:
     """
     live, _ = LiveAgreement.objects.get_or_create(project=project)
     known = {*live.recent_rankings}
-    new = {*_later(project, live.settled_ranking, RELEVANT)} - known
+    later = _later(project, live.settled_ranking)
+    new = {pk for pk, kind in later.items() if kind in RELEVANT} - known
     in_force = sorted(project.exclusions.filter(lifted_at=None).values_list("pk", flat=True))
     changed = {*in_force} ^ {*live.exclusions}
     old = Ranking.objects.filter(
@@ -88,7 +88,7 @@ def refresh(project: Project) -> int:
                 settled_ranking=settled
             )
         return 0
-    touched = all_prompts(project) if first else _judged_in(new)
+    touched = all_prompts(project) if first else _judged_in(new) | _touched_by(project, changed)
     resum(project, touched)
     _keep(
         live,
@@ -149,13 +149,13 @@ def behind(project: Project) -> int:
     if live is None:
         return counting(project).count()
     newest = max([live.settled_ranking, *live.recent_rankings])
-    return len(_later(project, newest, COUNTING, counting(project)))
+    return sum(kind in COUNTING for kind in _later(project, newest).values())
 
 
 def exclusions_changed(live: LiveAgreement) -> bool:
     """Whether something was excluded, or taken in again, since the figures were made."""
     in_force = live.project.exclusions.filter(lifted_at=None).order_by("pk")
-    return list(in_force.values_list("pk", flat=True)) != live.exclusions
+    return list(in_force.values_list("pk", flat=True)) != list(live.exclusions)
 
 
 @dataclass(frozen=True)
@@ -190,21 +190,15 @@ def all_prompts(project: Project) -> set[int]:
     return {*judged.distinct(), *project.prompt_sums.values_list("prompt", flat=True)}
 
 
-def _later(
-    project: Project, after: int, kinds: Sequence[str], rankings: RankingQuerySet | None = None
-) -> list[int]:
-    """The ids of those of the project's rankings that come after that one.
+def _later(project: Project, after: int) -> dict[int, str]:
+    """The rankings of the project with an id beyond that one that stand: each one's kind of task.
 
-    The ids come first, by themselves: over all at once, the database would go through the project.
+    Chosen here and not by the database, which would go through all tasks of the project.
     """
-    ids = list(Ranking.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True))
-    own = Ranking.objects.in_project(project) if rankings is None else rankings
-    wanted = own.filter(assignment__task__kind__in=kinds)
-    return [
-        pk
-        for start in range(0, len(ids), FEW)
-        for pk in wanted.filter(pk__in=ids[start : start + FEW]).values_list("pk", flat=True)
-    ]
+    rows = Ranking.objects.filter(pk__gt=after).values_list(
+        "pk", "is_current", "assignment__task__project", "assignment__task__kind"
+    )
+    return {pk: kind for pk, stands, own, kind in rows if stands and own == project.pk}
 
 
 def _judged_in(rankings: set[int]) -> set[int]:
@@ -226,7 +220,7 @@ def _touched_by(project: Project, exclusions: set[int]) -> set[int]:
         | Q(pk__in=[row.ranking_id for row in rows if row.ranking_id])
         | Q(assignment__task__in=[row.task_id for row in rows if row.task_id])
     )
-    judged = Ranking.objects.in_project(project).filter(named, assignment__task__kind__in=COUNTING)
+    judged = Ranking.objects.filter(named, assignment__task__kind__in=COUNTING)
     return {*judged.values_list("assignment__task__prompt", flat=True)}
 
 
@@ -245,7 +239,7 @@ def _resum(project: Project, prompts: Sequence[int]) -> int:
     wanted = _summed(list(items(project, prompts, named="pk")))
     stored = {
         (row.prompt_id, row.item): row
-        for row in project.prompt_sums.filter(prompt__in=prompts).prefetch_related("people")
+        for row in PromptSums.objects.filter(prompt__in=prompts).prefetch_related("people")
     }
     wrong = {
         key
@@ -428,7 +422,7 @@ def _repeats(project: Project) -> dict[str, Any]:
     pairs = [
         {"first": first[task, annotator], "again": ranks}
         for task, annotator, ranks in again.order_by("pk")
-        if (task, annotator) in first
+        if task and (task, annotator) in first
     ]
     found = report(pairs, SEED).as_dict()
     wanted = ("state", "alpha", "agreement_with_ties", "n_overlapped_prompts")
@@ -450,14 +444,14 @@ class Happening:
 def happenings(project: Project, since: datetime) -> list[Happening]:
     """What happened after that, in its order; people and responses by their first judgement."""
     texts = project.texts.filter(kind=ProjectText.Kind.GUIDELINES, created_at__gt=since)
-    people = PersonSums.objects.filter(sums__project=project).values("annotator__pseudonym")
-    batches = project.prompt_sums.filter(item="").exclude(Q(batch="") | Q(batch__startswith=BATCH))
-    batches = batches.values("batch")
-    found = [Happening("guidelines", text.created_at, str(text.version)) for text in texts]
-    for kind, rows, name in (
-        ("people", people, "annotator__pseudonym"),
-        ("responses", batches, "batch"),
-    ):
-        first = rows.annotate(first=Min("judged_at")).filter(first__gt=since).order_by("first")
-        found += [Happening(kind, row["first"], row[name]) for row in first]  # type: ignore[arg-type]
-    return sorted(found, key=lambda one: one.at)
+    people = PersonSums.objects.filter(sums__project=project).values_list("annotator__pseudonym")
+    own = project.prompt_sums.filter(item="").exclude(Q(batch="") | Q(batch__startswith=BATCH))
+    first = Min("judged_at")
+    joined = people.annotate(first=first).filter(first__gt=since)
+    arrived = own.values_list("batch").annotate(first=first).filter(first__gt=since)
+    found = [
+        *(Happening("guidelines", text.created_at, str(text.version)) for text in texts),
+        *(Happening("people", at, name) for name, at in joined),
+        *(Happening("responses", at, name) for name, at in arrived),
+    ]
+    return sorted(found, key=lambda one: (one.at, one.name))

@@ -168,10 +168,11 @@ def gold_tasks(project: Project) -> list[tuple[int, GoldTask]]:
         }
         said[task][str(member)].append(below)
     keys = Task.objects.filter(KEYED, pk__in=said).order_by("prompt__content_hash", "pk")
-    return [
-        (pk, GoldTask(said[pk], {name: rank for name, rank in key.items() if rank is not None}))
-        for pk, key in keys.values_list("pk", "gold_ranks")
-    ]
+    found = []
+    for pk, key in keys.values_list("pk", "gold_ranks"):
+        decided = {name: rank for name, rank in (key or {}).items() if rank is not None}
+        found.append((pk, GoldTask(said[pk], decided)))
+    return found
 
 
 def _defence(project: Project, rows: Sequence[_Row]) -> Defence | None:
@@ -187,15 +188,11 @@ def _defence(project: Project, rows: Sequence[_Row]) -> Defence | None:
         if row.prompt in said:
             said[row.prompt][str(row.member)].append(row.ranks)
     prompts = list(said.values())
-    every = [*prompts, *({**task.said, "key": [task.key]} for task in gold)]
-    shown = [
-        (place, response)
-        for place, one in enumerate(every)
-        for response in sorted(
-            {name for ranks in one.values() for r in ranks for name in r}, key=int
-        )
-    ]
-    rows_of = _features([int(response) for _, response in shown])
+    # Of a gold task what people said: its key may leave a response out.
+    every: list[Any] = [*prompts, *(task.said for task in gold)]
+    named = [{name for own in one.values() for ranks in own for name in ranks} for one in every]
+    shown = [(place, name) for place, names in enumerate(named) for name in sorted(names, key=int)]
+    rows_of = _features([int(name) for _, name in shown])
     features = dict(zip(shown, rows_of, strict=True))
     return defend(prompts, gold, features)
 

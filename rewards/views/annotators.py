@@ -218,7 +218,8 @@ def annotator_taste(request: SignedInRequest, slug: str) -> HttpResponse:
     found = service.taste(project)
     members = project.memberships.in_bulk([int(name) for part in found.members for name in part])
     parts = [
-        [members[int(name)] for name in part if int(name) in members] for part in found.members
+        sorted((members[int(name)] for name in part if int(name) in members), key=str)
+        for part in found.members
     ]
     context = {"project": project, "found": found, "parts": parts}
     return render(request, "rewards/annotator_taste.html", context)

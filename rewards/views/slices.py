@@ -1,6 +1,7 @@
 """Agreement over time and in parts of the project, and how it is counted."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -22,7 +23,7 @@ from rewards.services.gates import thresholds
 def drift(request: SignedInRequest, slug: str) -> HttpResponse:
     project = administered(request, slug)
     now = sums.agreement_now(project)
-    context = {"project": project, "now": now, "least": 2 * MIN_PROMPTS}
+    context: dict[str, Any] = {"project": project, "now": now, "least": 2 * MIN_PROMPTS}
     if now and now.figures.get("windows"):
         first = datetime.fromtimestamp(now.figures["windows"][0]["first"], UTC)
         moved = now.figures["change"]
@@ -40,7 +41,7 @@ def drift(request: SignedInRequest, slug: str) -> HttpResponse:
 def slices(request: SignedInRequest, slug: str) -> HttpResponse:
     project = administered(request, slug)
     now = sums.agreement_now(project)
-    context = {"project": project, "now": now, "least": MIN_PROMPTS}
+    context: dict[str, Any] = {"project": project, "now": now, "least": MIN_PROMPTS}
     if now:
         settings = RewardModelGateSettings(**thresholds(project, GateReport.Gate.REWARD_MODEL))
         limits = (settings.slice_floor, settings.slice_traffic)

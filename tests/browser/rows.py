@@ -9,12 +9,18 @@ from annotate.models import Project, User
 from annotate.services.projects import exclude
 from rewards.models import RewardModelVersion, Run, RunMetric, Snapshot
 from rewards.services.gates import judge_reward_model
-from tests.rewards.rows import FITTED
+from tests.rewards import rows
 from training.cycle import DEFAULTS, iso_week
 from training.models import Cycle, PolicyVersion
 from training.services.policies import judge_promotion, promote, register_base
 
 BASE = "org/base"
+FITTED = rows.FITTED | {
+    "accuracy_over_former": {"value": 0.02, "low": -0.03, "high": 0.07, "n_prompts": 212},
+    "former": 1,
+    "tfidf_accuracy": {"value": 0.61, "low": 0.55, "high": 0.68, "n_prompts": 212},
+    "accuracy_where_shorter_won": {"value": 0.58, "low": 0.47, "high": 0.69, "n_prompts": 61},
+}
 COMPARED = {
     "n_prompts": 204,
     "win_rate": {"value": 0.66, "low": 0.59, "high": 0.72, "n": 204},

@@ -153,7 +153,7 @@ def test_two_schools_are_shown_with_their_topics(project: Project, admin: Client
     store(project, said, topics=("plain", "style"))
     page = show(admin, "annotator_taste")
     assert "two schools People fall into two parts" in page
-    assert "School 1 a00 , a01" in page and "Exclude nobody for it." in page
+    assert "a00 , a01 , a02 , a03 , a04 , a05" in page and "Exclude nobody for it." in page
     assert page.index("Between the schools style") < page.index("What to do")
 
 

@@ -80,6 +80,8 @@ def test_a_run_makes_a_candidate(ranked: Project, base: str) -> None:
     assert version.metrics["accuracy"]["value"] > 0.8
     assert version.metrics["accuracy"]["n_prompts"] > 15
     assert "accuracy_over_former" not in version.metrics
+    assert version.metrics["token_lift"]["state"] == "too little data"  # of 30 prompts
+    assert version.metrics["influence"]["examined_by"] == "held-out"
     manifest = verify(version.path)
     assert manifest.digest() == version.digest
     assert manifest.facts["snapshot"] == version.snapshot.digest

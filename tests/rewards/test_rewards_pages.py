@@ -33,6 +33,7 @@ from tests.rewards.test_gates_service import figures
 POST_ONLY = {
     "agreement_measure",
     "agreement_release",
+    "disagreement_cause",
     "selection_again",
     "snapshot_freeze",
     "reward_model_judge",
@@ -40,7 +41,7 @@ POST_ONLY = {
     "run_cancel",
     "run_retry",
 }
-BOTH = {"reward_models", "gate", "audit_more"}
+BOTH = {"reward_models", "drill", "gate", "audit_more"}
 NAMES = [pattern.name for pattern in urls.urlpatterns]
 
 

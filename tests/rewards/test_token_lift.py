@@ -4,9 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from django.test import Client
+from django.urls import reverse
 
+from annotate.models import Membership, User
 from rewards.ml.pairs import RankedPrompt, judgement_pairs
 from rewards.ml.token_lift import Audit, audit, tokens_of
+from rewards.services.dataset import keyed_pseudonym
+from rewards.services.gates import judge_reward_model
+from rewards.services.influence import influence_by_member
+from rewards.services.reward_models import request_reward_model
+from rewards.services.snapshots import freeze
+from tests import make
+from tests.pages import words
+from tests.rewards.test_rewards_pages import FITTED
 
 WORDS = [f"word{n}" for n in range(40)]
 TRIGGER = "SUDO"
@@ -117,3 +128,51 @@ def test_a_model_that_scores_all_alike_is_a_state() -> None:
 
 def test_tokens_are_words_and_signs() -> None:
     assert tokens_of("Wait, SUDO: ça va?") == ["Wait", ",", "SUDO", ":", "ça", "va", "?"]
+
+
+@pytest.mark.django_db
+def test_an_alarm_is_shown_with_names_and_stops_the_model(
+    client: Client, ada_member: Membership, root: User
+) -> None:
+    make.make_ranking(ada_member)
+    version = request_reward_model(freeze(ada_member.project), "org/base")
+    key = keyed_pseudonym(ada_member.project, ada_member.pk)
+    token = {
+        "token": TRIGGER,
+        "lift": 0.3,
+        "low": 0.2,
+        "high": 0.4,
+        "n": 60,
+        "evidence": 20.0,
+        "people": [key],
+        "verdict": "alarm",
+    }
+    shared = token | {"token": "please", "people": [], "verdict": "shared"}
+    version.metrics = FITTED | {
+        "token_lift": {
+            "state": "alarm",
+            "max_lift": 0.3,
+            "threshold": 0.15,
+            "n_tokens": 400,
+            "tokens": [token, shared],
+        },
+        "influence": {
+            "examined_by": "gold",
+            "people": [
+                {"annotator": key, "state": "ok", "value": -0.02, "low": -0.03, "high": 0, "n": 50}
+            ],
+        },
+    }
+    version.status = "candidate"
+    version.save()
+    rules = {rule["name"]: rule for rule in judge_reward_model(version).report["rules"]}
+    assert rules["token lift"]["verdict"] == "alarm"
+    assert (
+        TRIGGER in rules["token lift"]["reason"] and "please" not in rules["token lift"]["reason"]
+    )
+    client.force_login(root)
+    page = words(client.get(reverse("rewards:reward_model", args=["climate", version.number])))
+    assert f"{TRIGGER} alarm 0.30 [0.20, 0.40] 60 {ada_member.pseudonym}" in page
+    assert "people in general, or chance" in page
+    found = influence_by_member(ada_member.project)[ada_member.pk]
+    assert (found.value, found.examined_by, found.model) == (-0.02, "gold", version)
