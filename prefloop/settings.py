@@ -121,7 +121,7 @@ def database(url: str, home: Path) -> dict[str, object]:
             "server_side_binding": True,
             "prepare_threshold": 5,
             "options": "-c statement_timeout=60000 -c lock_timeout=10000 "
-            "-c idle_in_transaction_session_timeout=60000" + (TEST_OPTIONS if TESTING else "")
+            "-c idle_in_transaction_session_timeout=60000" + (TEST_OPTIONS if TESTING else ""),
         },
     }
 

@@ -370,7 +370,9 @@ class Selection(models.Model):
     features = models.CharField(
         max_length=64, blank=True, help_text='"words", or the reward model that read the responses'
     )
-    n_learned = models.PositiveIntegerField(default=0, help_text="Rankings the heads were fitted to")
+    n_learned = models.PositiveIntegerField(
+        default=0, help_text="Rankings the heads were fitted to"
+    )
     n_candidates = models.PositiveIntegerField(help_text="Prompts with responses")
     n_random = models.PositiveIntegerField()
     n_active = models.PositiveIntegerField(default=0)
