@@ -131,7 +131,7 @@ SIGNS: Mapping[str, SignWords] = {
         title=gettext_lazy("Very quick rankings"),
         short=gettext_lazy("Quick"),
         what=gettext_lazy(
-            "Rankings given faster, for the length of the responses, than all but 2 % of the "
+            "Rankings given faster, for the length of the responses, than 98 of 100 of the "
             "other people's."
         ),
         unit=gettext_lazy("rankings whose time is known"),
@@ -248,5 +248,5 @@ def sign(name: str, signal: Signal, person: str) -> Sign:
     if signal.value is not None:
         own = Interval(person, signal.value, signal.low, signal.high, signal.n)
         usual = [Reference(str(words.usual), signal.usual)] if signal.usual is not None else []
-        chart = IntervalChart(_("Share, with its 95 % interval"), [own], usual, percent=True)
+        chart = IntervalChart(_("Share and its interval (95 %)"), [own], usual, percent=True)
     return Sign(name, words, signal, chart)

@@ -77,7 +77,7 @@ class GateSettingForm(forms.ModelForm):
 THRESHOLDS: dict[str, dict[str, tuple[Any, float, float, bool]]] = {
     "agreement": {
         "threshold": (_("Lower bound of alpha, at least"), -1, 1, False),
-        "half_width": (_("Half-width of its 95 % interval, at most"), 0.01, 1, False),
+        "half_width": (_("Half-width of its interval (95 %), at most"), 0.01, 1, False),
         "min_prompts": (_("Prompts judged by two people, at least"), 1, 100_000, True),
         "min_annotators": (_("People, at least"), 2, 1000, True),
         "min_rankings": (_("Shared rankings of each of them, at least"), 1, 10_000, True),
