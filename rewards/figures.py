@@ -47,7 +47,7 @@ def slice_chart(figures: Figures, what: str, title: str) -> IntervalChart | None
         return None
     everything = Reference(_("all prompts"), figures["alpha"]["value"])
     intervals = [
-        interval_of(one["pooled"] or one["alpha"], what_is_called(one, what)) for one in judged
+        interval_of(one.get("pooled") or one["alpha"], what_is_called(one, what)) for one in judged
     ]
     return IntervalChart(title, intervals, references=[Reference(_("chance"), 0.0), everything])
 
@@ -79,14 +79,14 @@ def slice_rows(figures: Figures, what: str, floor: float, traffic: float) -> lis
     """The lines of all slices that are known; `floor` and `traffic` are those of the gate."""
     rows = []
     for one in figures.get(f"{what}s", []):
-        high = (one["pooled"] or one["alpha"])["high"]
+        high = (one.get("pooled") or one["alpha"])["high"]
         rows.append(
             Slice(
                 name=what_is_called(one, what),
                 n_prompts=one["n_prompts"],
                 share=one["share"],
                 alpha=one["alpha"],
-                pooled=one["pooled"],
+                pooled=one.get("pooled"),
                 is_low=high is not None and high < floor and one["share"] >= traffic,
             )
         )
@@ -97,6 +97,8 @@ def window_chart(figures: Figures, happened: Sequence[Happening]) -> WindowChart
     """Alpha over time with what changed in each window."""
     windows = figures.get("windows", [])
     starts = [window["first"] for window in windows[1:]]
+    days = {_when(windows[at][name], "DATE_FORMAT") for at, name in ((0, "first"), (-1, "last"))}
+    how = "DATE_FORMAT" if len(days) > 1 else "TIME_FORMAT"
     by_window: dict[int, list[Happening]] = defaultdict(list)
     for one in happened:
         by_window[bisect_right(starts, one.at.timestamp())].append(one)
@@ -104,8 +106,8 @@ def window_chart(figures: Figures, happened: Sequence[Happening]) -> WindowChart
         _("Agreement over time, alpha"),
         [
             Window(
-                interval_of(window["alpha"], _day(window["first"])),
-                _day(window["last"]),
+                interval_of(window["alpha"], _when(window["first"], how)),
+                _when(window["last"], how),
                 marks(by_window[place]),
             )
             for place, window in enumerate(windows)
@@ -136,8 +138,8 @@ def _some(names: Sequence[str]) -> str:
     return _("%(names)s and %(n)d more") % {"names": shown, "n": len(names) - MOST_NAMES}
 
 
-def _day(seconds: float) -> str:
-    return date_format(datetime.fromtimestamp(seconds, UTC), "SHORT_DATE_FORMAT")
+def _when(seconds: float, how: str) -> str:
+    return date_format(datetime.fromtimestamp(seconds, UTC), how)
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,8 @@ class RewardModel:
                 batch.segment_ids, self._backbone.dtype
             )
         hidden = self._backbone(input_ids=batch.ids, use_cache=False, **places).last_hidden_state
-        return hidden[batch.rows, batch.ends].float()
+        ends: Tensor = hidden[batch.rows, batch.ends]
+        return ends.float()
 
     def _can_share_prompt(self) -> bool:
         """Whether one packed row gives this architecture the scores of separate rows.

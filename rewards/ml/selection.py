@@ -95,14 +95,16 @@ def fit_head(rows: Floats, judged: JudgedPairs, times: Ints | None = None) -> Fl
         method="L-BFGS-B",
         options={"maxiter": FITTED_ROUNDS},
     )
-    return np.asarray(found.x)
+    weights: Floats = np.asarray(found.x)
+    return weights
 
 
 def disagreement(rows: Floats, first: Ints, second: Ints, heads: Floats) -> Floats:
     """BALD of each pair (U,) in nats, from 0 where heads agree to log 2 where they are split."""
     rewards = rows @ heads.T  # (N, H)
     p = expit(rewards[first] - rewards[second])  # (U, H)
-    return np.maximum(0.0, _entropy(p.mean(axis=1)) - _entropy(p).mean(axis=1))
+    bald: Floats = _entropy(p.mean(axis=1)) - _entropy(p).mean(axis=1)
+    return bald.clip(min=0.0)  # rounding may leave it a little below
 
 
 def scores_of_prompts(values: Floats, prompt: Ints, n_prompts: int) -> Floats:

@@ -60,8 +60,14 @@ def compare_arms(project: Project) -> ArmComparison | None:
     from rewards.ml.arms import compare
 
     features = featured(project, said, [])
-    parts = (features.pairs(part, by_prompt=False) for part in (before, random, active, held_out))
-    found = compare(features.rows, *parts, seed=SEED)
+    found = compare(
+        features.rows,
+        before=features.pairs(before, by_prompt=False),
+        random=features.pairs(random, by_prompt=False),
+        active=features.pairs(active, by_prompt=False),
+        held_out=features.pairs(held_out, by_prompt=False),
+        seed=SEED,
+    )
     row, _ = ArmComparison.objects.get_or_create(
         project=project,
         iso_week=week,

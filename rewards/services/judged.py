@@ -61,8 +61,12 @@ class Features:
                 first, second = (self.row[int(responses[place])] for place in (pair.i, pair.j))
                 found.append((units.setdefault(named, len(units)), first, second, pair.p))
         unit, first_row, second_row, better = zip(*found, strict=True) if found else [()] * 4
-        places = (np.array(column, dtype=np.int64) for column in (unit, first_row, second_row))
-        return JudgedPairs(*places, np.array(better, dtype=np.float64))
+        return JudgedPairs(
+            unit=np.array(unit, dtype=np.int64),
+            first=np.array(first_row, dtype=np.int64),
+            second=np.array(second_row, dtype=np.int64),
+            better=np.array(better, dtype=np.float64),
+        )
 
 
 def newest_judged(project: Project, most: int = READ) -> list[Judged]:
@@ -84,8 +88,9 @@ def featured(
 
     ids = {int(response) for one in judged for response in one.ranks}
     texts: dict[int, dict[int, str]] = defaultdict(dict)  # by prompt, by response
-    for pk, prompt, text in Response.objects.filter(pk__in=ids).values_list("pk", "prompt", "text"):
-        texts[prompt][pk] = text
+    judged_texts = Response.objects.filter(pk__in=ids).values_list("pk", "prompt", "text")
+    for pk, prompt_id, text in judged_texts:
+        texts[prompt_id][pk] = text
     for prompt, responses in answered:
         texts[prompt.pk] |= {response.pk: response.text for response in responses}
     row = {pk: place for place, pk in enumerate(pk for some in texts.values() for pk in some)}
