@@ -10,6 +10,9 @@ DEMO_HOME := $(CURDIR)/var/demo
 SERVICES_DATABASE_URL ?= postgresql://postgres@127.0.0.1:5432/postgres
 SERVICES_BROKER_URL ?= redis://127.0.0.1:6379/0
 
+# One process a core, each with one thread of torch's: several that wait for each other's are slower.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
 .PHONY: help demo demo-reset setup run test check lint format messages types contracts test-services
 
 help:  ## this list
@@ -29,7 +32,7 @@ run: setup  ## web application, worker and weekly schedule
 	ADDRESS=$(ADDRESS) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/honcho start
 
 test: $(VENV)/installed-dev  ## all tests; DATABASE_URL and CELERY_BROKER_URL choose the services
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(TESTS)
 
 check: lint types contracts test test-services  ## what CI runs
 
@@ -60,10 +63,10 @@ contracts: $(VENV)/installed-dev  ## which package may import which
 	$(BIN)/lint-imports
 
 # A machine without the two services is told so; CI sets REQUIRE_SERVICES=1 and fails instead.
-test-services: $(VENV)/installed-dev  ## the tests that use a database, on PostgreSQL and Redis
+test-services: $(VENV)/installed-dev  ## all tests, on PostgreSQL and Redis
 	@if $(BIN)/python tests/tools/check_services.py '$(SERVICES_DATABASE_URL)' '$(SERVICES_BROKER_URL)'; then \
 	  DATABASE_URL='$(SERVICES_DATABASE_URL)' CELERY_BROKER_URL='$(SERVICES_BROKER_URL)' \
-	    $(BIN)/python -m pytest --only-database $(PYTEST_ARGS); \
+	    $(TESTS); \
 	elif [ -n "$(REQUIRE_SERVICES)" ]; then exit 1; \
 	else echo 'SKIPPED: the round of tests on PostgreSQL and Redis.'; fi
 

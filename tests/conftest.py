@@ -19,34 +19,11 @@ from django.test import Client  # noqa: E402
 from annotate.models import Membership, Project, User  # noqa: E402
 from tests import make  # noqa: E402
 
-DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
-
 # Of several processes that run tests side by side, each has a queue of its own on a shared Redis.
 _worker, _broker = os.environ.get("PYTEST_XDIST_WORKER"), project_settings.CELERY_BROKER_URL
 if _worker and _broker.startswith("redis:"):
     _broker = f"{_broker.rpartition('/')[0]}/{_worker.removeprefix('gw')}"
     os.environ["CELERY_BROKER_URL"] = project_settings.CELERY_BROKER_URL = _broker
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--only-database",
-        action="store_true",
-        help="leave out tests that use no database, for a second round on another one",
-    )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--only-database"):
-        return
-    others = [item for item in items if not uses_database(item)]
-    items[:] = [item for item in items if uses_database(item)]
-    config.hook.pytest_deselected(items=others)
-
-
-def uses_database(item: pytest.Item) -> bool:
-    fixtures = set(getattr(item, "fixturenames", ()))
-    return bool(fixtures & DATABASE_FIXTURES) or item.get_closest_marker("django_db") is not None
 
 
 @pytest.fixture(autouse=True)

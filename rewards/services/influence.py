@@ -1,9 +1,8 @@
-"""Whose absence would change a reward model: for annotators' cards."""
+"""How much a person's absence would change a reward model: for annotators' cards."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from annotate.models import Membership, Project
+from annotate.models import Membership
 from rewards.models import RewardModelVersion
 from rewards.services.dataset import keyed_pseudonym
 
@@ -26,21 +25,21 @@ class PersonInfluence:
     high: float | None
     n: int
 
+    @property
+    def estimate(self) -> dict[str, float | None]:
+        """As pages show estimates."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
-def influence_by_member(project: Project) -> Mapping[int, PersonInfluence]:
-    """By membership id, from the newest reward model that was trained; two queries."""
-    model = project.reward_models.filter(metrics__influence__isnull=False).first()
+
+def influence_of(member: Membership) -> PersonInfluence | None:
+    """As the newest reward model that was trained has it; None where it does not know the person."""
+    model = member.project.reward_models.filter(metrics__influence__isnull=False).first()
     if model is None:
-        return {}
+        return None
     found = model.metrics["influence"]
-    by_name = {one["annotator"]: one for one in found["people"]}
-    members = Membership.objects.filter(project=project).values_list("pk", flat=True)
-    return {
-        pk: PersonInfluence(
-            model,
-            found["examined_by"],
-            **{name: value for name, value in by_name[key].items() if name != "annotator"},
-        )
-        for pk in members
-        if (key := keyed_pseudonym(project, pk)) in by_name
-    }
+    key = keyed_pseudonym(member.project, member.pk)
+    for one in found["people"]:
+        if one["annotator"] == key:
+            facts = {name: value for name, value in one.items() if name != "annotator"}
+            return PersonInfluence(model, found["examined_by"], **facts)
+    return None

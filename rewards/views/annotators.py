@@ -19,6 +19,7 @@ from annotate.views.people import actions_for
 from rewards.annotator_words import ASSESSMENTS, REASONS, SIGNS, AssessmentWords, Sign, sign
 from rewards.services import annotators as service
 from rewards.services.annotators import PersonSigns
+from rewards.services.influence import influence_of
 
 if TYPE_CHECKING:
     from rewards.ml.annotator_pairs import AgreementMatrix
@@ -135,6 +136,7 @@ def annotator(request: SignedInRequest, slug: str, member_id: int) -> HttpRespon
         "found": found,
         "standing": standing,
         "reasons": [REASONS[reason] for reason in standing.reasons] if standing else [],
+        "influence": influence_of(member),
         "exclusions": Exclusion.objects.filter(membership=member)
         .select_related("created_by", "lifted_by")
         .order_by("-created_at"),

@@ -12,7 +12,7 @@ from rewards.ml.pairs import RankedPrompt, judgement_pairs
 from rewards.ml.token_lift import Audit, audit, tokens_of
 from rewards.services.dataset import keyed_pseudonym
 from rewards.services.gates import judge_reward_model
-from rewards.services.influence import influence_by_member
+from rewards.services.influence import influence_of
 from rewards.services.reward_models import request_reward_model
 from rewards.services.snapshots import freeze
 from tests import make
@@ -174,5 +174,8 @@ def test_an_alarm_is_shown_with_names_and_stops_the_model(
     page = words(client.get(reverse("rewards:reward_model", args=["climate", version.number])))
     assert f"{TRIGGER} alarm 0.30 [0.20, 0.40] 60 {ada_member.pseudonym}" in page
     assert "people in general, or chance" in page
-    found = influence_by_member(ada_member.project)[ada_member.pk]
+    found = influence_of(ada_member)
+    assert found is not None
     assert (found.value, found.examined_by, found.model) == (-0.02, "gold", version)
+    card = words(client.get(reverse("rewards:annotator", args=["climate", ada_member.pk])))
+    assert "gains from this person −2.0 % [−3.0, 0.0]" in card
