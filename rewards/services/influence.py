@@ -32,7 +32,7 @@ class PersonInfluence:
 
 
 def influence_of(member: Membership) -> PersonInfluence | None:
-    """As the newest reward model that was trained has it; None where it does not know the person."""
+    """As the newest reward model with such figures has it; None where it does not know him."""
     model = member.project.reward_models.filter(metrics__influence__isnull=False).first()
     if model is None:
         return None

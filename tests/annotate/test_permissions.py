@@ -23,7 +23,7 @@ FOR_REVIEWERS = {"review", "review_task", "review_ask", "review_gaps", "review_f
 FOR_WHO_MAY_ADD_PROJECTS = {"project_new"}
 POST_ONLY = {
     *("draft", "alive", "submit", "skip", "undo", "edit", "release", "opt_out", "revoke"),
-    *("pause", "open_tasks", "batch"),
+    *("pause", "open_tasks", "batch", "gold_confirm"),
     *("close_task", "upload_again", "upload_confirm", "upload_cancel", "review_ask", "rejoin"),
 }
 OF_EVERY_MEMBER = {"rejoin"}
