@@ -90,14 +90,16 @@ def _literal(param: Any) -> str:
     return ""
 
 
-class _Select(_Compiled):
+class Rows(_Compiled):
+    """What the queryset of `values_list` would give."""
+
     def __init__(self, rows: models.QuerySet[Any, Any]) -> None:
         self.compiler = rows.query.get_compiler(connection=connection)
         super().__init__(*self.compiler.as_sql())
         columns = [expression for expression, _, _ in self.compiler.select]
         self.converters = list(self.compiler.get_converters(columns).items())
 
-    def rows(self, given: Mapping[str, Any]) -> list[list[Any]]:
+    def all(self, **given: Any) -> list[list[Any]]:
         with connection.cursor() as cursor:
             cursor.execute(self.sql, self.bound(given))
             rows = [list(row) for row in cursor.fetchall()]
@@ -108,27 +110,21 @@ class _Select(_Compiled):
         return rows
 
 
-class Rows(_Select):
-    """What the queryset of `values_list` would give."""
-
-    def all(self, **given: Any) -> list[list[Any]]:
-        return self.rows(given)
-
-
-class Objects(_Select, Generic[M]):
+class Objects(Generic[M]):
     """The objects that the queryset would give, with what is selected as related to them."""
 
     def __init__(self, rows: models.QuerySet[M]) -> None:
-        super().__init__(rows)
-        select, told = self.compiler.select, self.compiler.klass_info
+        self.rows = Rows(rows)
+        compiler = self.rows.compiler
+        select, told = compiler.select, compiler.klass_info
         self.model: type[M] = rows.model
         self.names = [select[position][0].target.attname for position in told["select_fields"]]
         # The stubs are those of a later Django.
         self.related = get_related_populators(told, select, connection.alias)  # type: ignore[call-arg]
-        self.annotations = list(self.compiler.annotation_col_map.items())
+        self.annotations = list(compiler.annotation_col_map.items())
 
     def all(self, **given: Any) -> list[M]:
-        return [self._object(row) for row in self.rows(given)]
+        return [self._object(row) for row in self.rows.all(**given)]
 
     def get(self, **given: Any) -> M:
         [found] = self.all(**given)

@@ -218,7 +218,7 @@ def judge(
     """Freeze, fit with and without the weights, and print what came of it."""
     from annotate.models import Ranking
     from rewards.ml.pairs import PROMPTS_FILE, ranked_prompt, read_prompts, read_snapshot
-    from rewards.services.dataset import keyed_pseudonym
+    from rewards.pseudonyms import keyed_pseudonym
     from rewards.services.gates import judge_agreement
     from rewards.services.snapshots import freeze
 

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rewards.ml.pairs import RankedPrompt
 
 if TYPE_CHECKING:
@@ -42,26 +40,15 @@ def influence(
     examples: Sequence[RankedPrompt], gold: Sequence[RankedPrompt], seed: int
 ) -> dict[str, Any]:
     """Examined on gold where there is enough of it: what volunteers say hides what they hide."""
+    from rewards.ml.features import features_by_prompt
     from rewards.ml.influence import MIN_TEST_PROMPTS, influences
 
     train = [example for example in examples if example.split == "train"]
     enough = len(gold) >= MIN_TEST_PROMPTS
     test = [*gold] if enough else [example for example in examples if example.split == "test"]
-    found = influences(train, test, text_features([*train, *test], seed), seed)
+    features = features_by_prompt([prompt.responses for prompt in (*train, *test)], seed)
+    found = influences(train, test, features, seed)
     return {
         "examined_by": GOLD if enough else HELD_OUT,
         "people": [asdict(one) for one in found],
     }
-
-
-def text_features(prompts: Sequence[RankedPrompt], seed: int) -> "list[Floats]":
-    """(K, D) for each prompt: which words its responses have and how long they are."""
-    from rewards.ml.features import word_features
-    from rewards.ml.selection import standardised
-
-    texts = [text for prompt in prompts for text in prompt.responses]
-    if not texts:
-        return []
-    lengths = np.log1p([[len(text)] for text in texts])
-    rows = standardised(np.hstack((word_features(texts, seed), lengths)))
-    return np.split(rows, np.cumsum([len(prompt.responses) for prompt in prompts])[:-1])

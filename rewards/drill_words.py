@@ -50,15 +50,30 @@ def _accuracy_in_words(result: Result, attacked: list[Mapping[str, Any]]) -> lis
     clean = result["outcomes"][0]["without"]
     if clean is None:
         return [_("There is too little data to fit and examine a model, so losses are not shown.")]
-    without = max(0, clean - min(one["without"] for one in attacked))
-    defended = max(0, clean - min(one["defended"] for one in attacked))
-    return [
-        _(
-            "At worst the model would have lost %(without)s points without the defences and "
-            "%(defended)s points with them."
+    # There is no accuracy where nobody is left whose judgements weigh anything.
+    known = [one for one in attacked if None not in (one["without"], one["defended"])]
+    found = []
+    if n := len(attacked) - len(known):
+        found.append(
+            ngettext(
+                "In %(n)d attack nobody would have been left to learn from.",
+                "In %(n)d attacks nobody would have been left to learn from.",
+                n,
+            )
+            % {"n": n}
         )
-        % {"without": f"{100 * without:.1f}", "defended": f"{100 * defended:.1f}"}
-    ]
+    if known:
+        without, defended = (
+            max(0, clean - min(one[name] for one in known)) for name in ("without", "defended")
+        )
+        found.append(
+            _(
+                "At worst the model would have lost %(without)s points without the defences and "
+                "%(defended)s points with them."
+            )
+            % {"without": f"{100 * without:.1f}", "defended": f"{100 * defended:.1f}"}
+        )
+    return found
 
 
 def _advice(result: Result, hostile: int, caught: int) -> list[str]:

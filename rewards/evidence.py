@@ -17,14 +17,17 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from django.db.models import Exists, OuterRef
 
-from annotate.models import KEYED, Project, Ranking, Task
+from annotate.models import KEYED, Exclusion, Project, Ranking, Task
 from annotate.services.checks import outcome
+from rewards.gold import gold_tasks
+from rewards.ml.defence import MIN_GOLD_PAIRS, gold_results
 from rewards.ml.intervals import bootstrap_totals
 from rewards.ml.pairs import Pair, RankedPrompt
 from rewards.ml.sensitivity import drift, without_each
-from rewards.ml.signals import gold
 from rewards.models import RewardModelVersion, Snapshot
+from rewards.pseudonyms import keyed_pseudonym
 
 SEED = 0
 LAST_WINDOW = timedelta(weeks=4)
@@ -171,28 +174,17 @@ def self_agreement(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def gold_of(snapshot: Snapshot) -> dict[str, int]:
-    """How many of those whose rankings are in the snapshot gold can judge, and how many fail."""
-    teachers = snapshot.rankings.values("assignment__annotator")
-    keyed = Task.objects.keyed(snapshot.project, Task.Kind.GOLD).order_by()
-    rankings = (
-        Ranking.objects.current()
-        .filter(assignment__task__in=keyed, assignment__annotator__in=teachers)
-        .filter(created_at__lte=snapshot.created_at)
-        .select_related("assignment__task")
-    )
-    people, right, pairs = [], [], []
-    for ranking in rankings:
-        n = len(decided(ranking.assignment.task.gold_ranks or {}))
-        found = outcome(ranking)
-        if found and found.score is not None and n:
-            people.append(ranking.assignment.annotator_id)
-            right.append(round(found.score * n))
-            pairs.append(n)
-    if not people:
-        return {"judged": 0, "failing": 0}
-    signals = gold(people, np.array(right), np.array(pairs)).values()
-    judged = [signal for signal in signals if signal.state == "ok"]
-    return {"judged": len(judged), "failing": sum(one.verdict == "flag" for one in judged)}
+    """How many of those whose judgements weigh anything gold can judge, and how many fail."""
+    people = snapshot.weights.get("people", {})
+    taught = {name for name, own in people.items() if own["weight"] > 0}
+    tasks = [task for _, task in gold_tasks(snapshot.project, until=snapshot.created_at)]
+    judged = [
+        result
+        for member, result in gold_results(tasks).items()
+        if result.pairs >= MIN_GOLD_PAIRS
+        and keyed_pseudonym(snapshot.project, int(member)) in taught
+    ]
+    return {"judged": len(judged), "failing": sum(one.failed for one in judged)}
 
 
 def decided(ranks: Mapping[str, int | None]) -> list[tuple[str, str]]:
@@ -202,9 +194,14 @@ def decided(ranks: Mapping[str, int | None]) -> list[tuple[str, str]]:
 
 
 def gold_prompts(project: Project, examples: Iterable[RankedPrompt]) -> list[RankedPrompt]:
-    """Gold tasks, open or closed, as prompts to test by; without those whose prompt trains."""
+    """Gold tasks, open or closed, as prompts to test by.
+
+    Without those whose prompt trains, and those that are excluded: their key may be wrong.
+    """
     taught = {example.prompt_id for example in examples if example.split != "test"}
-    tasks = project.tasks.filter(KEYED, kind=Task.Kind.GOLD).order_by("pk")
+    excluded = Exclusion.objects.filter(lifted_at=None, task=OuterRef("pk"))
+    gold = project.tasks.filter(KEYED, kind=Task.Kind.GOLD).order_by("pk")
+    tasks = gold.exclude(Exists(excluded))
     found = []
     for task in tasks.select_related("prompt").prefetch_related("responses"):
         if task.prompt.content_hash in taught:

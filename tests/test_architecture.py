@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "accelerate"}
+SLOW = {"scipy", "sklearn", "pandas"}  # a second or two, which everybody waits for at a restart
 
 LOAD_EVERYTHING = """
 import json, sys
@@ -30,6 +31,7 @@ def patterns(resolver):
             yield pattern
 
 views = [pattern.callback for pattern in patterns(get_resolver())]
+web = sorted(sys.modules)
 app.loader.import_default_modules()
 for name in ("annotate", "rewards", "training"):
     for folder in ("services", "management"):
@@ -41,11 +43,15 @@ for name, origin in get_commands().items():
         load_command_class(origin, name)
 for function in settings.RUN_KINDS.values():
     import_module(function.rpartition(".")[0])
-print(json.dumps({"modules": sorted(sys.modules), "views": len(views)}))
+print(json.dumps({"modules": sorted(sys.modules), "web": web, "views": len(views)}))
 """
 
 
-def test_neither_web_nor_worker_loads_torch() -> None:
+def packages(modules: list[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_neither_web_nor_worker_loads_torch_and_web_no_scipy() -> None:
     process = subprocess.run(
         [sys.executable, "-c", LOAD_EVERYTHING],
         cwd=ROOT,
@@ -57,5 +63,5 @@ def test_neither_web_nor_worker_loads_torch() -> None:
     found = json.loads(process.stdout)
     assert found["views"] > 10
     assert {"rewards.services.runs", "training.work", "training.tasks"} <= set(found["modules"])
-    loaded = {name.partition(".")[0] for name in found["modules"]}
-    assert loaded & HEAVY == set()
+    assert packages(found["modules"]) & HEAVY == set()
+    assert packages(found["web"]) & SLOW == set()

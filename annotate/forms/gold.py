@@ -15,7 +15,10 @@ MAX_RANKED = 8  # as many as the page for ranking shows
 
 
 class GoldForm(forms.Form):
-    """The right place of each response that shall be in the task, and why."""
+    """The right place of each response, and why.
+
+    Without a place a response is not in the task or, with `all_in`, is in it and does not count.
+    """
 
     GOLD, TRAINING = "gold", "training"
     kind = forms.ChoiceField(
@@ -44,9 +47,13 @@ class GoldForm(forms.Form):
         ),
     )
 
-    def __init__(self, *args: Any, responses: Sequence[Response], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, responses: Sequence[Response], all_in: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.responses = responses
+        self.all_in = all_in
+        no_place = gettext("does not count") if all_in else gettext("not in the task")
         places = range(1, min(len(responses), MAX_RANKED) + 1)
         for number, response in enumerate(responses, start=1):
             self.fields[f"rank-{response.pk}"] = forms.TypedChoiceField(
@@ -54,7 +61,7 @@ class GoldForm(forms.Form):
                 required=False,
                 coerce=int,
                 empty_value=None,
-                choices=[("", gettext("not in the task")), *((n, str(n)) for n in places)],
+                choices=[("", no_place), *((n, str(n)) for n in places)],
             )
             self.fields[f"bad-{response.pk}"] = forms.BooleanField(
                 label=gettext("Unacceptable"), required=False
@@ -65,9 +72,10 @@ class GoldForm(forms.Form):
             yield response, self[f"rank-{response.pk}"], self[f"bad-{response.pk}"]
 
     @property
-    def ranks(self) -> dict[int, int]:
+    def ranks(self) -> dict[int, int | None]:
+        """The places of the responses that shall be in the task, by their ids."""
         given = {one.pk: self.cleaned_data[f"rank-{one.pk}"] for one in self.responses}
-        return {pk: rank for pk, rank in given.items() if rank is not None}
+        return {pk: rank for pk, rank in given.items() if self.all_in or rank is not None}
 
     @property
     def unacceptable(self) -> list[int]:
@@ -77,11 +85,12 @@ class GoldForm(forms.Form):
         data = super().clean() or {}
         if self.errors:
             return data
-        if not 2 <= len(self.ranks) <= MAX_RANKED:
+        places = {pk: rank for pk, rank in self.ranks.items() if rank is not None}
+        if not 2 <= len(places) <= MAX_RANKED:
             self.add_error(None, gettext("Give two to eight responses a place."))
-        elif len(set(self.ranks.values())) == 1:
+        elif len(set(places.values())) == 1:
             self.add_error(None, gettext("Put at least one response before another."))
-        if set(self.unacceptable) - set(self.ranks):
+        if set(self.unacceptable) - places.keys():
             self.add_error(None, gettext("A response marked unacceptable needs a place too."))
         if data["kind"] == self.TRAINING and not data["explanation"].strip():
             self.add_error("explanation", gettext("Newcomers need to read why."))

@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from annotate.compiled import Given, Insert, Objects, Rows, Update, of_part
 from annotate.models import (
+    Adjudication,
     Assignment,
     Membership,
     Response,
@@ -63,6 +64,10 @@ class Conflict(Exception):
 
 class _Refused(Exception):
     """A cap was reached at this very moment."""
+
+
+class _Gone(Exception):
+    """The person skipped or submitted the task at this very moment, in another tab."""
 
 
 def claim(member: Membership) -> Assignment | None:
@@ -257,13 +262,16 @@ def _claim_check(member: Membership) -> Assignment | None:
     if not project.gold_rate and not project.repeat_rate:
         return None
     # Every assignment is either submitted, and counted, or has no date of submission.
-    n = member.n_submitted + member.assignments.filter(submitted_at=None).count()
+    had = member.assignments.exclude(state=Assignment.State.BARRED)
+    n = member.n_submitted + had.filter(submitted_at=None).count()
     told_by = project.slug, member.pseudonym, n
     if check_draw("gold", *told_by) < gold_share(project.gold_rate, n):
-        # Who has ranked the prompt may be one of those from whom its right ranking was learned.
+        # Who has ranked the prompt, or decided about it, may be one of those from whom its right
+        # ranking was learned.
         ranked = Assignment.objects.filter(annotator=member, task__prompt=OuterRef("prompt"))
         gold = Task.objects.keyed(project, Task.Kind.GOLD).with_free_slots().open_to(member)
-        gold = gold.filter(~Exists(ranked))
+        decided = Adjudication.objects.filter(reviewer=member, task__prompt=OuterRef("prompt"))
+        gold = gold.filter(~Exists(ranked), ~Exists(decided))
         if (unseen := _suiting(gold, member)) and (
             lease := _lease_first([_draw("which gold", told_by, unseen)], member, wait=True)
         ):
@@ -334,6 +342,8 @@ def _lease_first(task_ids: Iterable[int], member: Membership, *, wait: bool) -> 
             lease = _take_slot(task_id, member, wait=wait)
         except IntegrityError:  # the annotator's other tab was quicker
             lease = live_lease(member)
+        except _Gone:
+            continue
         if lease:
             return lease
     return None
@@ -349,7 +359,9 @@ def _take_slot(task_id: int, member: Membership, *, wait: bool) -> Assignment | 
     if task.had_before:  # type: ignore[attr-defined]
         earlier = Assignment.objects.filter(task=task, annotator=member)
         # The order on the screen and the draft are kept.
-        earlier.update(state=Assignment.State.LEASED, lease_expires_at=lease_ends)
+        late = earlier.filter(state__in=Assignment.LATE)
+        if not late.update(state=Assignment.State.LEASED, lease_expires_at=lease_ends):
+            raise _Gone
         lease = earlier.get()
     else:
         lease = _new_lease(task, member, lease_ends)

@@ -13,12 +13,22 @@ from dataclasses import dataclass
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
-from annotate.models import AuditEvent, Project, Prompt, Response, Task, User
+from annotate.models import (
+    Adjudication,
+    Assignment,
+    AuditEvent,
+    Project,
+    Prompt,
+    Response,
+    Task,
+    User,
+)
 from annotate.selection import audit_draw
 from annotate.services.tasks import (
     AUDIT_JUDGES,
+    bar,
     count_progress,
     distinct,
     open_ranking_tasks,
@@ -39,12 +49,19 @@ class Drawn:
 
 
 def drawable(project: Project) -> QuerySet[Prompt]:
-    """Prompts with at least two responses in use that are not for audit yet."""
+    """Prompts with at least two responses in use that are not for audit yet.
+
+    Not those whose right ranking people are examined by or shown, nor those that an admin closed.
+    What the next choice closed in reserve stays: without it the audit would have fewer of the
+    prompts that taught little.
+    """
     used = Response.objects.filter(prompt=OuterRef("pk"), retired_at=None).order_by()
     number = used.values("prompt").annotate(n=Count("pk")).values("n")
-    audited = Task.objects.filter(prompt=OuterRef("pk"), kind=Task.Kind.AUDIT)
+    taken = Q(kind__in=(Task.Kind.AUDIT, Task.Kind.GOLD, Task.Kind.TRAINING))
+    closed = Q(kind=NORMAL, state=Task.State.CLOSED) & ~Q(arm=Task.Arm.RESERVE)
+    unsuitable = Task.objects.filter(taken | closed, prompt=OuterRef("pk"))
     return (
-        project.prompts.filter(~Exists(audited))
+        project.prompts.filter(~Exists(unsuitable))
         .annotate(n_responses=Subquery(number))
         .filter(n_responses__gte=2)
     )
@@ -56,7 +73,8 @@ def draw_for_audit(project: Project, n: int, *, key: str, by: User | None) -> Dr
 
     Where one judgement was planned, one more is asked for and the first one counts too. Where a
     further one was asked for because of what the first said, both are left aside and two people
-    judge anew. Asking again with the same `key` draws nothing more.
+    judge anew. Nobody is asked who was handed the prompt before or decided about it. Asking again
+    with the same `key` draws nothing more.
     """
     # A double click waits here, and then finds its key.
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -76,10 +94,14 @@ def draw_for_audit(project: Project, n: int, *, key: str, by: User | None) -> Dr
             judgements += _make_audit(task)
         else:
             shown = list(task.responses.order_by("slots__slot")) if task else responses
-            open_ranking_tasks(
+            [fresh] = open_ranking_tasks(
                 project, [(prompt, shown)], batch=f"{BATCH} {key}", kind=Task.Kind.AUDIT
             )
+            _bar_who_knows(fresh)
             judgements += AUDIT_JUDGES
+            if task and task.state == Task.State.OPEN:  # the further one counts for nothing now
+                task.state = Task.State.CLOSED
+                task.save(update_fields=["state"])
     drawn = Drawn([prompt.pk for prompt, _ in chosen], judgements)
     if drawn.prompts:
         AuditEvent.record(
@@ -103,7 +125,24 @@ def _in_order(project: Project) -> Iterator[tuple[Prompt, list[Response]]]:
 
 
 def _make_audit(task: Task) -> int:
-    """Let the task count; returns how many more judgements it asks for."""
+    """Let the task count; returns how many more judgements it asks for.
+
+    Like new tasks for audit it came by chance, however it was proposed, and is certain to be asked.
+    """
     task.kind, task.need, task.state = Task.Kind.AUDIT, AUDIT_JUDGES, Task.State.OPEN
-    task.save(update_fields=["kind", "need", "state"])
+    task.arm, task.inclusion_probability = Task.Arm.RANDOM, 1.0
+    task.priority = max(0, task.priority)  # what was in reserve would come last
+    task.save(update_fields=["kind", "need", "state", "arm", "inclusion_probability", "priority"])
+    _bar_who_knows(task)
     return AUDIT_JUDGES - task.n_done
+
+
+def _bar_who_knows(task: Task) -> None:
+    """Never hand the task to who was handed another of its prompt, or decided about one of these.
+
+    The agreement would be in part that of people with what they remember.
+    """
+    of_prompt = Assignment.objects.filter(task__prompt=task.prompt_id)
+    handed = of_prompt.exclude(task=task).values_list("annotator", flat=True)
+    decided = Adjudication.objects.filter(task__prompt=task.prompt_id)
+    bar(task, [*handed, *decided.values_list("reviewer", flat=True)])

@@ -1,7 +1,8 @@
 """Tasks whose right ranking people have made known: they agree about it, or a reviewer decided.
 
-An admin confirms each; none becomes gold by itself. Of a ranking that people agree on in part, the
-responses stay of which every pair is settled.
+An admin confirms each; none becomes gold by itself. All responses of the task are shown again, or
+their number would tell which tasks are gold; of a ranking that people agree on in part, those have
+no place of which a pair is not settled.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from itertools import combinations
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from annotate.models import Adjudication, Project, Ranking, Response, Task
-from annotate.services.checks import best_is_shortest
+from annotate.models import (
+    Adjudication,
+    Project,
+    Ranking,
+    Response,
+    Task,
+    TaskResponse,
+    content_hash,
+)
+from annotate.services.checks import MAX_RANKED, best_is_shortest
+from annotate.services.gold import KINDS
 
-KINDS = (Task.Kind.GOLD, Task.Kind.TRAINING)
 # A single judgement of a pair is right so often; people are sure enough of a pair when the odds of
 # all who judged it say so.
 RIGHT, SURE = 0.78, 0.90
@@ -30,19 +39,23 @@ Said = tuple[Ranks, Sequence[int]]  # a person's ranks, and the ids of unaccepta
 
 @dataclass(frozen=True)
 class Candidate:
-    """A task that could become gold: the responses that it would show, and their right ranks."""
+    """A task that could become gold: its responses, and their right ranks, None where unknown."""
 
     task: Task
     responses: Sequence[Response]
-    ranks: Mapping[int, int]
+    ranks: Mapping[int, int | None]
     n_people: int
     adjudication: Adjudication | None
 
     @property
     def unacceptable(self) -> list[int]:
-        """Of these responses, those that the reviewer marked so."""
-        marked = self.adjudication.unacceptable if self.adjudication else []
-        return [pk for pk in marked if pk in self.ranks]
+        """The responses that the reviewer marked so."""
+        return list(self.adjudication.unacceptable) if self.adjudication else []
+
+    @property
+    def hash(self) -> str:
+        """Changes with the key, so that nobody confirms another one than he saw."""
+        return content_hash([sorted(self.ranks.items()), sorted(self.unacceptable)])
 
     @property
     def adversarial(self) -> bool:
@@ -54,7 +67,8 @@ def candidates(project: Project) -> list[Candidate]:
     reviewer. Prompts that have or had a gold or practice task are left out.
     """
     found = _of(_decided(_unused(project))[:SCANNED])
-    found += _of(_unused(project).filter(n_done__gte=2).order_by("-agreement", "-id")[:SCANNED])
+    agreed = _unused(project).filter(n_done__gte=2, agreement__isnull=False)
+    found += _of(agreed.order_by("-agreement", "-id")[:SCANNED])
     found.sort(key=lambda one: (not one.adversarial, one.adjudication is None))
     by_prompt: dict[int, Candidate] = {}
     for one in found:
@@ -70,8 +84,8 @@ def candidate(project: Project, task_id: int) -> Candidate | None:
 def settled(said: Iterable[Said]) -> dict[int, int]:
     """The ranks of the most responses of which every pair is settled; empty where no pair is.
 
-    The odds that a response is better
-    than another are 0.78 to 0.22 for each person who says so, and people who tie them say nothing.
+    The odds that a response is better than another are 0.78 to 0.22 for each person who says so;
+    people who tie them say nothing.
     """
     margin: Counter[Pair] = Counter()
     seen: set[int] = set()
@@ -104,8 +118,10 @@ def _placed(ranks: Ranks, unacceptable: Sequence[int]) -> dict[int, int]:
 
 
 def _unused(project: Project) -> QuerySet[Task]:
+    """Not open ones: who has done the gold task could be asked about the same prompt after it."""
     known = Task.objects.filter(prompt=OuterRef("prompt"), kind__in=KINDS)
     judged = project.tasks.filter(kind__in=Task.REVIEWED, n_done__gte=1)
+    judged = judged.exclude(state=Task.State.OPEN)
     return judged.filter(~Exists(known)).select_related("prompt")
 
 
@@ -122,22 +138,22 @@ def _of(tasks: Iterable[Task]) -> list[Candidate]:
     rankings = Ranking.objects.current().not_excluded().filter(assignment__task__in=tasks)
     for task_id, ranks, marks in rankings.values_list("assignment__task", "ranks", "unacceptable"):
         said[task_id].append((ranks, marks))
-    keys = {task.pk: _key(decided.get(task.pk), said[task.pk]) for task in tasks}
-    responses = Response.objects.in_bulk({pk for key in keys.values() for pk in key})
-    return [
-        Candidate(
-            task,
-            [responses[pk] for pk in sorted(keys[task.pk])],
-            keys[task.pk],
-            len(said[task.pk]),
-            decided.get(task.pk),
-        )
-        for task in tasks
-        if len(set(keys[task.pk].values())) > 1
-    ]
+    responses: dict[int, list[Response]] = defaultdict(list)
+    slots = TaskResponse.objects.filter(task__in=tasks).select_related("response")
+    for slot in slots.order_by("response"):
+        responses[slot.task_id].append(slot.response)
+    found = []
+    for task in tasks:
+        known = _known(decided.get(task.pk), said[task.pk])
+        shown = responses[task.pk]
+        if len(set(known.values())) > 1 and len(shown) <= MAX_RANKED:
+            ranks = {one.pk: known.get(one.pk) for one in shown}
+            found.append(Candidate(task, shown, ranks, len(said[task.pk]), decided.get(task.pk)))
+    return found
 
 
-def _key(decided: Adjudication | None, said: Sequence[Said]) -> dict[int, int]:
+def _known(decided: Adjudication | None, said: Sequence[Said]) -> dict[int, int]:
+    """The ranks of the responses whose order is known."""
     if decided is None:
         return settled(said)
-    return {int(pk): rank for pk, rank in (decided.ranks or {}).items() if rank is not None}
+    return _placed(decided.ranks or {}, decided.unacceptable)

@@ -11,6 +11,7 @@ from django.db.models import Prefetch, Q
 
 from annotate.models import (
     Adjudication,
+    Assignment,
     AuditEvent,
     Demonstration,
     Exclusion,
@@ -77,7 +78,9 @@ def _membership(member: Membership) -> dict[str, Any]:
 
 def _assignments(member: Membership) -> Iterator[dict[str, Any]]:
     rankings = Prefetch("rankings", Ranking.objects.order_by("revision"))
-    mine = member.assignments.order_by("pk").select_related("task__prompt")
+    # Who was kept from a task never had it, unless he had begun it before.
+    kept_from = Q(state=Assignment.State.BARRED, draft__isnull=True, first_interaction_at=None)
+    mine = member.assignments.exclude(kept_from).order_by("pk").select_related("task__prompt")
     mine = mine.prefetch_related(rankings, "task__responses")
     for one in mine.iterator(chunk_size=ROWS_AT_ONCE):
         texts = {response.pk: response.text for response in one.task.responses.all()}

@@ -13,7 +13,8 @@ from django.utils.text import Truncator
 
 from annotate.models import AuditEvent, Project, Prompt, Response, Task, User
 from annotate.rendering import show_hidden
-from annotate.services.tasks import count_progress, distinct, open_ranking_tasks
+from annotate.services.checks import EVERYBODY
+from annotate.services.tasks import count_progress, distinct, open_gold, open_ranking_tasks
 
 BY_HAND = "opened by hand"  # the batch of tasks that an admin opens for responses that are there
 OPENED_AT_ONCE = 500
@@ -40,8 +41,8 @@ class KindOfTask:
 
     @property
     def is_for_everybody(self) -> bool:
-        """Whether each person is asked, so that no number is wanted."""
-        return self.kind in (Task.Kind.GOLD, Task.Kind.TRAINING)
+        """Whether each person is asked, as for practice, so that no number is wanted."""
+        return self.wanted >= EVERYBODY
 
     @property
     def waiting(self) -> int:
@@ -146,29 +147,36 @@ def open_missing_tasks(project: Project, *, by: User | None) -> int:
     return len(opened)
 
 
-@transaction.atomic
 def close_task(task: Task, *, by: User | None) -> bool:
     """Ask nobody else; what was said stays. False where the task was not open.
 
     Who has the task on the screen may still submit it.
     """
-    closed = Task.objects.filter(pk=task.pk, state=Task.State.OPEN).update(state=Task.State.CLOSED)
+    still_open = Task.objects.filter(pk=task.pk, state=Task.State.OPEN)
+    with transaction.atomic():
+        closed = still_open.update(state=Task.State.CLOSED)
+        if closed:
+            AuditEvent.record("close task", task, project=task.project, actor=by)
     if closed:
-        AuditEvent.record("close task", task, project=task.project, actor=by)
+        # Locks the project, which whoever needs both locks before any task.
         count_progress(task.project)
     return bool(closed)
 
 
 def close_batch(project: Project, batch: str, *, by: User | None) -> int:
     """Close the open tasks of a batch, as `close_task` does; returns how many."""
-    n = _change(_of(project, batch).filter(state=Task.State.OPEN), state=Task.State.CLOSED)
+    n = change_in_order(_of(project, batch).filter(state=Task.State.OPEN), state=Task.State.CLOSED)
     return _noted("close batch", project, batch, n, by)
 
 
 def reopen_batch(project: Project, batch: str, *, by: User | None) -> int:
-    """Ask for the judgements again that closed tasks of a batch still lack; returns how many."""
+    """Ask for the judgements again that closed tasks of a batch still lack; returns how many.
+
+    Not where the prompt has open gold, as with second opinions.
+    """
     lacking = _of(project, batch).filter(state=Task.State.CLOSED, n_done__lt=F("need"))
-    n = _change(lacking, state=Task.State.OPEN)
+    lacking = lacking.filter(~Exists(open_gold(OuterRef("prompt"))))
+    n = change_in_order(lacking, state=Task.State.OPEN)
     return _noted("reopen batch", project, batch, n, by)
 
 
@@ -176,7 +184,7 @@ def raise_batch(project: Project, batch: str, *, by: User | None) -> int:
     """Put the open tasks of a batch before all others; returns how many."""
     waiting = project.tasks.filter(state=Task.State.OPEN, kind__in=ASKING)
     top = waiting.exclude(batch=batch).aggregate(top=Max("priority", default=0))["top"]
-    n = _change(_of(project, batch).filter(state=Task.State.OPEN), priority=top + 1)
+    n = change_in_order(_of(project, batch).filter(state=Task.State.OPEN), priority=top + 1)
     return _noted("raise batch", project, batch, n, by)
 
 
@@ -184,7 +192,7 @@ def _of(project: Project, batch: str) -> QuerySet[Task]:
     return project.tasks.filter(batch=batch, kind__in=ASKING)
 
 
-def _change(tasks: QuerySet[Task], **columns: Any) -> int:
+def change_in_order(tasks: QuerySet[Task], **columns: Any) -> int:
     """Change these columns of the tasks; returns of how many.
 
     So many a transaction that nobody who submits waits long, and locked in their order, as whoever

@@ -251,8 +251,15 @@ def _done() -> Update:
 def _current(assignment: Assignment) -> Ranking:
     current = assignment.rankings.current().first()
     if current is None:
-        raise Conflict(gettext("You skipped this task, so it was given to somebody else."))
+        raise Conflict(_why_closed(assignment))
     return current
+
+
+def _why_closed(assignment: Assignment) -> str:
+    barred = Assignment.objects.filter(pk=assignment.pk, state=Assignment.State.BARRED)
+    if barred.exists():
+        return gettext("You could read what others said of this task, so somebody else is asked.")
+    return gettext("You skipped this task, so it was given to somebody else.")
 
 
 def _change(assignment: Assignment, **given: Any) -> None:
@@ -466,13 +473,15 @@ def revisable_ranking(assignment: Assignment) -> Ranking:
 def undoable(member: Membership) -> Assignment | None:
     """The annotator's newest submitted assignment, for as long as the page offers to undo it."""
     since = timezone.now() - timedelta(seconds=member.project.undo_s)
-    recent = member.assignments.filter(
-        state=Assignment.State.SUBMITTED,
-        submitted_at__gt=since,
-        rankings__is_current=True,
-        rankings__frozen_at=None,
-    ).exclude(task__kind=Task.Kind.TRAINING)
-    return recent.select_related("task__project").order_by("-submitted_at").first()
+    recent = Ranking.objects.current().filter(
+        assignment__annotator=member,
+        assignment__state=Assignment.State.SUBMITTED,
+        assignment__submitted_at__gt=since,
+    )
+    others = recent.exclude(assignment__task__kind=Task.Kind.TRAINING)
+    others = others.select_related("assignment__task__project")
+    newest = others.order_by("-assignment__submitted_at").first()
+    return newest.assignment if newest and not why_not_revisable(newest) else None
 
 
 @transaction.atomic

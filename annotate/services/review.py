@@ -16,7 +16,6 @@ from django.utils.translation import gettext
 
 from annotate.models import (
     Adjudication,
-    Assignment,
     AuditEvent,
     Membership,
     Ranking,
@@ -27,7 +26,7 @@ from annotate.models import (
 )
 from annotate.services.assignments import Conflict
 from annotate.services.rankings import checked_ranks
-from annotate.services.tasks import ask_second_opinion
+from annotate.services.tasks import ask_second_opinion, bar
 
 
 class InvalidDecision(ValueError):
@@ -128,19 +127,7 @@ def ask_one_more(task: Task, *, by: User) -> bool:
     if not ask_second_opinion(task, by=by):
         return False
     knowing = Membership.objects.filter(Q(user=by) | Q(adjudications__task=task))
-    ids = set(knowing.filter(project=task.project_id).values_list("pk", flat=True))
-    there = Assignment.objects.filter(task=task, annotator__in=ids)
-    there.filter(state__in=Assignment.LATE).update(state=Assignment.State.BARRED)
-    shown = [response.pk for response in letters_of(task).values()]
-    Assignment.objects.bulk_create(
-        Assignment(
-            task=task,
-            annotator_id=member_id,
-            state=Assignment.State.BARRED,
-            display_order=shown,
-        )
-        for member_id in ids.difference(there.values_list("annotator", flat=True))
-    )
+    bar(task, knowing.filter(project=task.project_id).values_list("pk", flat=True))
     return True
 
 

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import OuterRef
 
 from annotate.models import (
+    Assignment,
     AuditEvent,
     Project,
     Prompt,
     Response,
     Task,
+    TaskQuerySet,
     TaskResponse,
     User,
     base_language,
@@ -127,11 +130,14 @@ def ask_second_opinion(
     `proposed_by` says what proposed it, such as a reward model, which asks about a task once; `by`
     is the person who did. An open task has somebody to be asked already, so asking twice is the
     same as once. Tasks for audit are never asked about: what is chosen because of what people said
-    would bias the agreement that is reported.
+    would bias the agreement that is reported. Nor is a task while its prompt has open gold: who has
+    done that could be asked here.
     """
     locked = Task.objects.select_for_update().get(pk=task.pk)
     earlier = locked.proposed_by.get("second_opinion")
     if locked.kind != Task.Kind.NORMAL or locked.state != Task.State.DONE:
+        return False
+    if open_gold(locked.prompt_id).exists():
         return False
     if proposed_by and earlier == proposed_by:
         return False
@@ -143,6 +149,31 @@ def ask_second_opinion(
     if by:
         AuditEvent.record("ask second opinion", task, project=locked.project, actor=by)
     return True
+
+
+def bar(task: Task, member_ids: Iterable[int]) -> None:
+    """Never hand the task to these members, who know what was said of its responses.
+
+    Who has judged or skipped it, or is at it, keeps that. The task's row must be locked, or new.
+    """
+    ids = set(member_ids)
+    there = Assignment.objects.filter(task=task, annotator__in=ids)
+    there.filter(state__in=Assignment.LATE).update(state=Assignment.State.BARRED)
+    shown = list(task.slots.order_by("slot").values_list("response", flat=True))
+    Assignment.objects.bulk_create(
+        Assignment(
+            task=task,
+            annotator_id=member_id,
+            state=Assignment.State.BARRED,
+            display_order=shown,
+        )
+        for member_id in ids.difference(there.values_list("annotator", flat=True))
+    )
+
+
+def open_gold(prompt: int | OuterRef) -> TaskQuerySet:
+    """The prompt's gold that is given out. While it is, its other tasks are not opened again."""
+    return Task.objects.filter(prompt=prompt, kind=Task.Kind.GOLD, state=Task.State.OPEN)
 
 
 def joined_categories(names: Iterable[str]) -> str:

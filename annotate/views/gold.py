@@ -16,7 +16,7 @@ from annotate.models import Project, Prompt
 from annotate.requests import SignedInRequest, administered, page_of
 from annotate.services.checks import open_gold_task
 from annotate.services.gold import WANTED, known_tasks, prompts_with, stock, with_results
-from annotate.services.gold_candidates import candidate, candidates
+from annotate.services.gold_candidates import Candidate, candidate, candidates
 from annotate.services.queue import in_a_line
 from annotate.services.rankings import InvalidRanking
 
@@ -48,11 +48,14 @@ def gold_new(request: SignedInRequest, slug: str, prompt_id: int) -> HttpRespons
     """Write the right ranking of a prompt's responses, perhaps from what people agreed on."""
     project = administered(request, slug)
     prompt = get_object_or_404(project.prompts, pk=prompt_id)
-    responses = list(prompt.responses.filter(retired_at=None).order_by("pk")[:SHOWN_RESPONSES])
+    found = _agreed(project, prompt, request.GET.get("task", ""))
+    in_use = prompt.responses.filter(retired_at=None).order_by("pk")
+    responses = list(found.responses if found else in_use[:SHOWN_RESPONSES])
     form = GoldForm(
         request.POST if request.method == "POST" else None,
         responses=responses,
-        initial=_agreed(project, prompt, request.GET.get("task", "")),
+        all_in=found is not None,
+        initial=_filled_in(found) if found else {},
     )
     if request.method == "POST" and form.is_valid():
         try:
@@ -81,24 +84,33 @@ def gold_new(request: SignedInRequest, slug: str, prompt_id: int) -> HttpRespons
     return render(request, "annotate/gold_new.html", context)
 
 
-def _agreed(project: Project, prompt: Prompt, task_id: str) -> Mapping[str, Any]:
-    """What the form begins with: the ranking that people agreed on in that task, if any."""
+def _agreed(project: Project, prompt: Prompt, task_id: str) -> Candidate | None:
+    """The task of that prompt whose right ranking is known, if it is one."""
     if not (task_id.isdecimal() and len(task_id) < 19):
-        return {}
+        return None
     found = candidate(project, int(task_id))
-    if found is None or found.task.prompt_id != prompt.pk:
-        return {}
+    return found if found and found.task.prompt_id == prompt.pk else None
+
+
+def _filled_in(found: Candidate) -> Mapping[str, Any]:
+    """What the form begins with: the ranking that people agreed on."""
     ranks = {f"rank-{pk}": rank for pk, rank in found.ranks.items()}
     return ranks | {f"bad-{pk}": True for pk in found.unacceptable}
 
 
 @require_POST
 def gold_confirm(request: SignedInRequest, slug: str, task_id: int) -> HttpResponse:
-    """Make a task gold whose right ranking people agreed on, or a reviewer decided."""
+    """Make a task gold whose right ranking people agreed on, or a reviewer decided.
+
+    The form says which ranking the page stood for; another one is not stored.
+    """
     project = administered(request, slug)
     found = candidate(project, task_id)
     if found is None:
         messages.info(request, _("People do not agree on the task any more, or it is used."))
+        return redirect("annotate:gold", slug)
+    if request.POST.get("seen") != found.hash:
+        messages.error(request, _("The ranking has changed since; look again."))
         return redirect("annotate:gold", slug)
     try:
         open_gold_task(

@@ -334,7 +334,7 @@ def render_work(
     prompt = assignment.task.prompt
     member = assignment.annotator
     turns = list(zip(prompt.messages, prompt.html, strict=True))
-    last = submitted or undoable(member)
+    last = (submitted or undoable(member)) if member.project.undo_s else None
     context = {
         "assignment": assignment,
         "form": form,

@@ -91,10 +91,11 @@ def erase(request: SignedInRequest, slug: str) -> HttpResponse:
     if User.objects.filter(pk=request.user.pk).exists():
         erased = _("%(project)s knows nothing of you any more.") % {"project": member.project}
         messages.success(request, erased)
-        return redirect("home")
-    logout(request)
-    messages.success(request, _("Your account is deleted. Thank you for what you did!"))
-    response = redirect("login")
+        response = redirect("home")
+    else:
+        logout(request)
+        messages.success(request, _("Your account is deleted. Thank you for what you did!"))
+        response = redirect("login")
     forget_in_browser(response)
     return response
 

@@ -13,9 +13,7 @@ import numpy as np
 
 from rewards.ml.agreement import MIN_PROMPTS, RESAMPLES, Estimate, State
 from rewards.ml.comparisons import Floats, Ints
-from rewards.ml.gwet import gwet_ac2
 from rewards.ml.intervals import bootstrap_totals
-from rewards.ml.krippendorff import krippendorff
 from rewards.ml.ratings import from_counts
 
 
@@ -33,6 +31,10 @@ def criterion_agreement(
 
     Prompts with a response that was rated twice count as overlapped; fewer than 20 are too few.
     """
+    # SciPy takes long to load, and web processes load this module.
+    from rewards.ml.gwet import gwet_ac2
+    from rewards.ml.krippendorff import krippendorff
+
     twice = counts.sum(axis=1) >= 2
     overlapped = len(np.unique(prompt[twice]))
 

@@ -123,10 +123,15 @@ def gold_results(gold: Sequence[GoldTask]) -> dict[str, GoldResult]:
             rankings=rankings[name],
             pairs=pairs[name],
             right=right[name],
-            p_value=float(binom.cdf(np.floor(right[name]), pairs[name], HONEST)),
+            p_value=gold_p_value(right[name], pairs[name]),
         )
         for name in rankings
     }
+
+
+def gold_p_value(right: float, pairs: int) -> float:
+    """How likely an honest person has so few of the pairs right, or fewer, by the binomial."""
+    return float(binom.cdf(np.floor(right), pairs, HONEST))
 
 
 def capped(weights: Mapping[str, float], rankings: Mapping[str, int]) -> dict[str, float]:

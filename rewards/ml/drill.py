@@ -18,13 +18,12 @@ from rewards.ml.agreement import report
 from rewards.ml.baselines import credit
 from rewards.ml.comparisons import Floats, PromptRankings
 from rewards.ml.defence import GoldTask, Item, capped, defend
-from rewards.ml.features import word_features
+from rewards.ml.features import features_by_prompt
 from rewards.ml.gate import GateSettings, agreement_gate
 from rewards.ml.hostile import ATTACKS, Attack, Shown, recruit
 from rewards.ml.linear import fit_linear, pair_table
 from rewards.ml.pairs import RankedPrompt, judgement_pairs
 from rewards.ml.rules import State
-from rewards.ml.selection import standardised
 
 FLAGGED_WEIGHT = 0.1
 MIN_GOLD = 20  # tasks, to examine a model by
@@ -78,7 +77,7 @@ class Drill:
         self, prompts: Sequence[Judged], gold: Sequence[Judged], settings: GateSettings, seed: int
     ) -> None:
         self.prompts, self.gold, self.settings, self.seed = prompts, gold, settings, seed
-        self.rows = _features([*prompts, *gold], seed)
+        self.rows = features_by_prompt([[*one.texts.values()] for one in (*prompts, *gold)], seed)
         train = sum(one.split == "train" for one in prompts)
         held_out = [place for place, one in enumerate(prompts) if one.split == "test" and one.said]
         self.examined_by = ""
@@ -158,16 +157,6 @@ class Drill:
         found = [credit(prompt, rows @ coefficients) for prompt, rows in self._examined]
         shares = [one.share for one in found if one]
         return float(np.mean(shares)) if shares else None
-
-
-def _features(prompts: Sequence[Judged], seed: int) -> list[Floats]:
-    """(K, D) for each prompt: what words its responses have, and how long they are."""
-    texts = [text for one in prompts for text in one.texts.values()]
-    if not texts:
-        return []
-    lengths = np.log1p([[len(text)] for text in texts])
-    rows = standardised(np.hstack((word_features(texts, seed), lengths)))
-    return np.split(rows, np.cumsum([len(one.texts) for one in prompts])[:-1])
 
 
 def _poisoned(one: Judged, hostile: set[str], attack: Attack, rng: np.random.Generator) -> Judged:

@@ -12,6 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from rewards.ml.baselines import MAX_TERMS
 from rewards.ml.comparisons import Floats, Ints
+from rewards.ml.selection import standardised
 
 FEATURES = 64
 CLUSTERS = 12
@@ -27,6 +28,20 @@ def word_features(texts: Sequence[str], seed: int, features: int = FEATURES) -> 
     if counts.shape[1] <= features:
         return np.asarray(counts.toarray())
     return np.asarray(TruncatedSVD(features, random_state=seed).fit_transform(counts))
+
+
+def text_features(texts: Sequence[str], seed: int) -> Floats:
+    """(N, D) which words the texts have and how long they are, standardised."""
+    lengths = np.log1p([[len(text)] for text in texts])
+    return standardised(np.hstack((word_features(texts, seed), lengths)))
+
+
+def features_by_prompt(responses: Sequence[Sequence[str]], seed: int) -> list[Floats]:
+    """`text_features` (K, D) of each prompt's responses; for no responses at all, no prompts."""
+    texts = [text for some in responses for text in some]
+    if not texts:
+        return []
+    return np.split(text_features(texts, seed), np.cumsum([len(some) for some in responses])[:-1])
 
 
 def fewer(rows: Floats, seed: int, features: int = FEATURES) -> Floats:

@@ -46,12 +46,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Alpha without one annotator, and its one-sided 95 % bounds."""
+    """Alpha without one annotator, and its one-sided 95 % bounds; None with too little left."""
 
     annotator: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,10 @@ class EvidenceSettings:
     slice_prompts: int = 20
 
 
-def standing(low: float, high: float, threshold: float) -> State:
-    """What gate A says of an alpha that is known well enough, by its one-sided bounds."""
+def standing(low: float | None, high: float | None, threshold: float) -> State:
+    """What gate A says of an alpha by its one-sided bounds; None where it cannot be told."""
+    if low is None or high is None:
+        return "INSUFFICIENT"
     if low >= threshold:
         return "PASS"
     return "REVIEW" if high >= threshold else "BLOCK"
@@ -171,9 +173,13 @@ def left_out_rule(
     whole = standing(*bounds, threshold)
     changed = [one for one in left_out if standing(one.low, one.high, threshold) != whole]
     if not changed:
-        one = min(left_out, key=lambda left: left.low)
+        one = min(left_out, key=lambda left: left.low or 0)
         return measured(name, rule, "ok", f"The least is without {one.annotator}.", one)
-    one = max(changed, key=lambda left: abs(left.value - sum(bounds) / 2))
+    untold = [one for one in changed if one.value is None]
+    if untold:
+        names = " or ".join(one.annotator for one in untold)
+        return Rule(name, rule, "alarm", f"Without {names} agreement cannot be told.")
+    one = max(changed, key=lambda left: abs((left.value or 0) - sum(bounds) / 2))
     state = standing(one.low, one.high, threshold)
     reason = f"Without {one.annotator} it would be at {state} instead of {whole}."
     return measured(name, rule, "alarm", reason, one)

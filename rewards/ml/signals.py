@@ -21,13 +21,13 @@ from scipy.stats import t as student_t
 
 from rewards.ml.columns import Column, encode
 from rewards.ml.comparisons import Comparisons, Floats, Ints, sum_by
+from rewards.ml.defence import FALSE_ALARM, HONEST, MIN_GOLD_PAIRS, gold_p_value
 from rewards.ml.intervals import wilson
 from rewards.ml.peers import peer_shares
 
 FALSE_DISCOVERIES = 0.05
 
 LEAST_SHARED = 25  # rankings that somebody else gave too
-LEAST_GOLD_PAIRS = 20
 LEAST_REPEATS = 10
 LEAST_FIRST_CHOICES = 20
 LEAST_LENGTHS = 40
@@ -36,8 +36,6 @@ LEAST_RANKINGS = 20  # before it can be said that somebody always says the same
 LEAST_TRIADS = 20
 LEAST_PEOPLE = 3  # with enough data, before one of them can differ from the usual
 
-GOLD_ACCURACY = 0.82  # of an honest annotator on clear pairs
-GOLD_ALARM = 0.01
 POSITION_EXCESS = 0.10  # a smaller habit is harmless, since the order on screen is drawn
 LENGTH_EXCESS, LENGTH_MADS = 0.15, 4.0
 FAST_PERCENTILE, FAST_SHARE = 2.0, 0.30
@@ -81,7 +79,7 @@ POSITION, LENGTH, CIRCLES, SPEED = "position", "length", "circles", "speed"
 NOTHING = {
     name: Signal("missing", "too little data", 0, least)
     for name, least in (
-        (GOLD, LEAST_GOLD_PAIRS),
+        (GOLD, MIN_GOLD_PAIRS),
         (PEERS, LEAST_SHARED),
         (SAME, LEAST_RANKINGS),
         (SELF, LEAST_REPEATS),
@@ -151,22 +149,22 @@ def gold(annotator: Column, right: Floats | Ints, pairs: Ints) -> Signals:
     found = {}
     for a, name in enumerate(names):
         n = int(total[a])
-        if n < LEAST_GOLD_PAIRS:
-            found[name] = Signal("missing", "too little data", n, LEAST_GOLD_PAIRS)
+        if n < MIN_GOLD_PAIRS:
+            found[name] = Signal("missing", "too little data", n, MIN_GOLD_PAIRS)
             continue
         share = float(hits[a]) / n
-        p = float(binom.cdf(np.floor(hits[a]), n, GOLD_ACCURACY))
+        p = gold_p_value(hits[a], n)
         own = who == a
         low, high = wilson(share, _effective_pairs(right[own], pairs[own], share))
         found[name] = Signal(
-            verdict="flag" if p < GOLD_ALARM else "ok",
+            verdict="flag" if p < FALSE_ALARM else "ok",
             state="ok",
             n=n,
-            least=LEAST_GOLD_PAIRS,
+            least=MIN_GOLD_PAIRS,
             value=share,
             low=low,
             high=high,
-            usual=GOLD_ACCURACY,
+            usual=HONEST,
             p=p,
         )
     return found

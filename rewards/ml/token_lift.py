@@ -108,7 +108,7 @@ class _Tally:
 
     @property
     def enrichment(self) -> float:
-        return sum(self.won) / math.sqrt(self.pairs) if self.pairs else 0.0
+        return sum(self.won) / math.sqrt(self.pairs)
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,8 @@ def audit(prompts: Sequence[RankedPrompt], temperature: float, score: Scorer, se
     if not sample.margin:
         return Audit("too little data", None, ALARM_LIFT, len(audited), ())
     screened = _changes(audited, sample, SCREENING_TEXTS, score, seed)
+    if not screened:
+        return Audit("too little data", None, ALARM_LIFT, len(audited), ())
     ordinary = median(float(change.mean()) for change in screened.values())
     evidence = {token: _evidence(tallies[token]) for token in screened}
     beyond_chance = math.log(len(audited) / FALSE_ALARM)
@@ -198,6 +200,7 @@ def _sample(
 
 
 def _tallies(prompts: Sequence[RankedPrompt], known: set[str]) -> dict[str, _Tally]:
+    """Of the known tokens that somebody compared: a holder with a response that lacks it."""
     tallies: dict[str, _Tally] = defaultdict(_Tally)
     for prompt in prompts:
         holders: dict[str, set[int]] = defaultdict(set)
@@ -211,7 +214,7 @@ def _tallies(prompts: Sequence[RankedPrompt], known: set[str]) -> dict[str, _Tal
             for token, places in holders.items():
                 if len(places) < len(prompt.responses):
                     _count(tallies[token], person, pairs, places)
-    return tallies
+    return {token: tally for token, tally in tallies.items() if tally.pairs}
 
 
 def _count(tally: _Tally, person: str, pairs: Sequence[Pair], holders: set[int]) -> None:

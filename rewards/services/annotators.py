@@ -26,11 +26,13 @@ from django.db.models.functions import Length
 
 from annotate.models import Membership, Project, Ranking, Response, Task, content_hash
 from annotate.services.rankings import mean_agreement
+from rewards.gold import gold_tasks
 from rewards.ml.version import code_version
 from rewards.models import RewardModelVersion, Snapshot
+from rewards.pseudonyms import keyed_pseudonym
 from rewards.services.agreement import items
-from rewards.services.dataset import KINDS, keyed_pseudonym
-from rewards.services.weights import all_tied, gold_tasks, keeps_order
+from rewards.services.dataset import KINDS
+from rewards.services.weights import all_tied, keeps_order
 
 if TYPE_CHECKING:
     from rewards.ml.annotator_pairs import AgreementMatrix

@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.utils.crypto import salted_hmac
-
 from annotate.models import (
     Adjudication,
     Project,
@@ -16,6 +14,7 @@ from annotate.models import (
     Task,
 )
 from rewards.ml.pairs import SnapshotJudgement, SnapshotPrompt, SnapshotResponse
+from rewards.pseudonyms import keyed_pseudonym
 
 # Gold tasks and repeats examine people, and evaluation compares policies: learning from it, a
 # reward model would be asked about what it has seen.
@@ -45,15 +44,6 @@ def decisions(
     rows = found.values_list("pk", "assignment__task")
     tasks = {task for pk, task in rows if ids is None or pk in ids}
     return {row.task_id: row for row in ranking.filter(task__in=tasks)}
-
-
-def keyed_pseudonym(project: Project, membership_id: int) -> str:
-    """Names an annotator outside of this installation: the same always, and telling nothing.
-
-    Only who has the installation's secret key can find out who it is.
-    """
-    person = f"{project.slug}:{membership_id}"
-    return salted_hmac("rewards.annotator", person, algorithm="sha256").hexdigest()[:16]
 
 
 def snapshot_prompts(

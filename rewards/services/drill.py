@@ -14,12 +14,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from annotate.models import AuditEvent, Project, Response, Task, User
+from rewards.gold import gold_tasks
 from rewards.ml.progress import OnProgress, Progress
 from rewards.models import GateReport, Run
 from rewards.services.dataset import trainable
 from rewards.services.gates import thresholds
 from rewards.services.runs import request_run
-from rewards.services.weights import gold_tasks
 
 if TYPE_CHECKING:
     from rewards.ml.comparisons import Ranking as Ranks

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.signing import Signer
+from django.core.signing import BadSignature, Signer
 from django.utils.crypto import constant_time_compare
 
 from annotate.models import content_hash
@@ -94,17 +94,14 @@ def check(found: Any) -> Checked:
         raise InvalidDocument(f"Its format is not {FORMAT!r}.")
     digest, signature = str(found.get("sha256", "")), str(found.get("signature", ""))
     unaltered = constant_time_compare(content_hash(content), digest)
-    number = content.get("number")
-    current = (
-        GateReport.objects.select_related("project", "released_by")
-        .filter(project__slug=content.get("project"), pk=number)
-        .first()
-        if isinstance(number, int)
-        else None
-    )
+    ours = _is_ours(digest, signature)
+    current = None
+    if unaltered and ours:  # else nothing in it is what we wrote
+        reports = GateReport.objects.select_related("project", "released_by")
+        current = reports.filter(project__slug=content["project"], pk=content["number"]).first()
     return Checked(
         unaltered=unaltered,
-        ours=constant_time_compare(_signature(digest), signature),
+        ours=ours,
         current=current,
         changed=current is not None and document(current) != content,
     )
@@ -112,6 +109,16 @@ def check(found: Any) -> Checked:
 
 def _signature(digest: str) -> str:
     return Signer(salt=SALT).signature(digest)
+
+
+def _is_ours(digest: str, signature: str) -> bool:
+    """Whether it was signed with this installation's key, or one that it had before."""
+    signer = Signer(salt=SALT)
+    try:
+        signer.unsign(f"{digest}{signer.sep}{signature}")
+    except BadSignature:
+        return False
+    return True
 
 
 def _release(gate: GateReport) -> dict[str, Any] | None:

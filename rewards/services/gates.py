@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from django.db import transaction
@@ -15,6 +16,7 @@ from rewards.ml.rules import Measured, State
 from rewards.ml.version import code_version
 from rewards.models import GateReport, GateSetting, RewardModelVersion
 from rewards.services.agreement import newest_report, report_of
+from rewards.services.dataset import trainable
 
 Status = RewardModelVersion.Status
 # The gates whose thresholds a project sets; that of promotion goes by the cycle's configuration.
@@ -119,11 +121,19 @@ def judge_agreement(project: Project, figures: Mapping[str, Any]) -> GateReport:
 def agreement_verdict(project: Project, figures: Mapping[str, Any]) -> GateReport:
     """What `judge_agreement` says of the figures: the row that it kept, or else an unsaved one."""
     settings = gates.GateSettings(**thresholds(project, GateReport.Gate.AGREEMENT))
+    if settings.one_annotator and _several_taught(project):
+        settings = replace(settings, one_annotator=False)  # others' agreement can be measured
     verdict = gates.agreement_gate(report_of(figures), settings)
     row = _row(project, GateReport.Gate.AGREEMENT, verdict)
     if row.pk is None:
         row.provenance = _measured_from(project, figures)
     return row
+
+
+def _several_taught(project: Project) -> bool:
+    """Whether models learn from several people, though perhaps only one judged audited prompts."""
+    people = trainable(project).order_by().values("assignment__annotator").distinct()
+    return people[:2].count() > 1
 
 
 @transaction.atomic
@@ -253,7 +263,6 @@ def evidence_of(version: RewardModelVersion) -> Evidence:
         left_out=[
             LeftOut(**{name: one[name] for name in ("annotator", "value", "low", "high")})
             for one in metrics.get("left_out", [])
-            if one["value"] is not None
         ],
         shares=Shares(**shares) if shares else None,
         drift=_counted(version, "drift"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from annotate.models import Membership
 from rewards.models import RewardModelVersion
-from rewards.services.dataset import keyed_pseudonym
+from rewards.pseudonyms import keyed_pseudonym
 
 
 @dataclass(frozen=True)

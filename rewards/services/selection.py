@@ -3,6 +3,7 @@
 A policy responds to more prompts than people are to judge. Some of these come into the queue at
 random, among them all that are for audit, so that agreement is measured on prompts like any other;
 the rest by how far an ensemble of rewards disagrees about their responses (rewards.ml.selection).
+Held-out prompts come at random only, so that models are held to prompts like any other, too.
 What is left stays in reserve: it comes last, and is dropped when the next prompts are chosen.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import models, transaction
@@ -19,20 +20,16 @@ from numpy.typing import NDArray
 
 from annotate.models import Project, Prompt, Response, Task
 from annotate.selection import seed_from
+from annotate.services.queue import change_in_order
 from annotate.services.tasks import Chosen, distinct, n_drawn, open_ranking_tasks
-from rewards.ml.comparisons import Floats
-from rewards.ml.selection import (
-    Queue,
-    disagreement,
-    draw_queue,
-    fit_heads,
-    repeats,
-    scores_of_prompts,
-)
 from rewards.models import Selection
 from rewards.services.arms import compare_arms, fallen_back
 from rewards.services.dataset import trainable
 from rewards.services.judged import featured, newest_judged
+
+if TYPE_CHECKING:
+    from rewards.ml.comparisons import Floats
+    from rewards.ml.selection import Queue
 
 CANDIDATES = 2  # prompts that a policy responds to, for each that people are to judge
 LEAST_LEARNED = 100  # rankings, before an ensemble's opinion is worth anything
@@ -89,6 +86,8 @@ def choose(project: Project, answered: Answered, n: int, *, batch: str) -> Choic
     The same prompts and the same judgements give the same choice. First the arms are compared,
     where that is due. Takes seconds, so it is for workers.
     """
+    from rewards.ml.selection import draw_queue  # SciPy takes long to load
+
     compare_arms(project)
     answered = [(prompt, distinct(responses)) for prompt, responses in answered]
     answered = [(prompt, responses) for prompt, responses in answered if len(responses) >= 2]
@@ -96,13 +95,15 @@ def choose(project: Project, answered: Answered, n: int, *, batch: str) -> Choic
     if reason is None and len(answered) <= n:
         reason = Reason.NO_CHOICE
     worth = _worth(project, answered) if reason is None else Worth.of_chance(len(answered))
+    # They train nothing, and what models are held to must not be chosen for being hard.
+    held_out = np.array([prompt.split != "train" for prompt, _ in answered], dtype=bool)
     queue = draw_queue(
         worth.scores,
         worth.topics,
         n,
         random_share=1.0 if reason else random_share(project),
         seed=seed_from("arms", project.slug, batch),
-        passed_over=worth.repeated,
+        passed_over=worth.repeated | held_out,
     )
     selection = Selection(
         project=project,
@@ -133,22 +134,24 @@ def _chosen(queue: Queue, place: int, audit_share: float) -> Chosen:
     return Chosen(Task.Arm.RESERVE, probability, audit_share=0.0, priority=RESERVE_PRIORITY)
 
 
-@transaction.atomic
 def open_chosen_tasks(
     project: Project, answered: Answered, choice: Choice, *, proposed_by: Mapping[str, Any]
 ) -> list[Task]:
     """Open tasks for all candidates, those in reserve last, and drop the earlier reserves.
 
+    What is for audit by now stays, whatever it came as.
     The same batch again gives the tasks that are there.
     """
     selection = choice.selection
-    tasks = open_ranking_tasks(
-        project, answered, batch=selection.batch, proposed_by=proposed_by, chosen=choice.chosen
-    )
-    stale = project.tasks.filter(arm=Task.Arm.RESERVE, state=Task.State.OPEN, n_done=0, n_live=0)
-    stale.exclude(batch=selection.batch).update(state=Task.State.CLOSED)
-    if not project.selections.filter(batch=selection.batch).exists():
-        selection.save()
+    with transaction.atomic():
+        tasks = open_ranking_tasks(
+            project, answered, batch=selection.batch, proposed_by=proposed_by, chosen=choice.chosen
+        )
+        if not project.selections.filter(batch=selection.batch).exists():
+            selection.save()
+    reserve = project.tasks.filter(kind=Task.Kind.NORMAL, arm=Task.Arm.RESERVE)
+    stale = reserve.filter(state=Task.State.OPEN, n_done=0, n_live=0)
+    change_in_order(stale.exclude(batch=selection.batch), state=Task.State.CLOSED)
     return tasks
 
 
@@ -170,6 +173,7 @@ class Worth:
 
 def _worth(project: Project, answered: Answered) -> Worth:
     from rewards.ml.features import clusters  # scikit-learn takes long to load
+    from rewards.ml.selection import disagreement, fit_heads, repeats, scores_of_prompts
 
     judged = newest_judged(project)
     features = featured(project, judged, answered)

@@ -113,7 +113,8 @@ def recount(project: Project, prompts: Iterable[int]) -> None:
     live, _ = LiveAgreement.objects.get_or_create(project=project)
     if live.counted_at is not None:  # else all is summed when it is first counted
         resum(project, {*prompts})
-        _keep(live)
+        while not _keep(live):  # nothing else would make the figures anew
+            live.refresh_from_db()
 
 
 def check(project: Project) -> int:
@@ -224,12 +225,11 @@ def _touched_by(project: Project, exclusions: set[int]) -> set[int]:
     return {*judged.values_list("assignment__task__prompt", flat=True)}
 
 
-def _keep(live: LiveAgreement, **taken_in: Any) -> None:
-    """Make the figures and store them, unless somebody else has stored some meanwhile."""
+def _keep(live: LiveAgreement, **taken_in: Any) -> bool:
+    """Make the figures and store them; False where somebody else has stored some meanwhile."""
     facts = {"figures": figures_of(live.project), "counted_at": timezone.now(), **taken_in}
-    LiveAgreement.objects.filter(pk=live.pk, version=live.version).update(
-        version=F("version") + 1, **facts
-    )
+    mine = LiveAgreement.objects.filter(pk=live.pk, version=live.version)
+    return bool(mine.update(version=F("version") + 1, **facts))
 
 
 # ---- Sums of prompts -----------------------------------------------------------------------------
@@ -357,7 +357,9 @@ def _columns(project: Project, rows: Sequence[tuple[Any, ...]]) -> Sums:
         columns[name] = [row[4][name] for row in rows]
     places = {row[0]: place for place, row in enumerate(rows)}
     people = PersonSums.objects.filter(sums__project=project).order_by("pk")
-    entries = list(people.values_list("sums", "annotator", "share", *PERSON))
+    read = people.values_list("sums", "annotator", "share", *PERSON)
+    # Others may have come since the rows were read; whoever made them makes the figures again.
+    entries = [entry for entry in read if entry[0] in places]
     annotators = sorted({entry[1] for entry in entries})
     who = {annotator: place for place, annotator in enumerate(annotators)}
     names = dict(Membership.objects.filter(pk__in=annotators).values_list("pk", "pseudonym"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from annotate.models import Membership, Project
 from rewards.models import RewardModelVersion
-from rewards.services.dataset import keyed_pseudonym
+from rewards.pseudonyms import keyed_pseudonym
 
 
 def token_lift_of(version: RewardModelVersion) -> dict[str, Any] | None:

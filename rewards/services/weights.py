@@ -22,12 +22,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from annotate.models import KEYED, Project, Ranking, RankingQuerySet, Response, Task, content_hash
-from rewards.services.dataset import keyed_pseudonym, trainable
+from annotate.models import Project, Response, content_hash
+from rewards.gold import gold_rankings, gold_tasks
+from rewards.pseudonyms import keyed_pseudonym
+from rewards.services.dataset import trainable
 
 if TYPE_CHECKING:
     from rewards.ml.comparisons import Ranking as Ranks
-    from rewards.ml.defence import Defence, GoldTask
+    from rewards.ml.defence import Defence
 
 EQUAL, JOINT = "equal", "joint with gold"
 FAILED, SAME, NEWCOMER, CAPPED = "failed gold", "says the same", "newcomer", "share capped"
@@ -63,7 +65,7 @@ class _Row:
 
 def gold_state(project: Project) -> str:
     """Changes whenever there are other answers to gold tasks than before; "" without any."""
-    ids = list(_gold_rankings(project).order_by("pk").values_list("pk", flat=True))
+    ids = list(gold_rankings(project).order_by("pk").values_list("pk", flat=True))
     return content_hash(ids) if ids else ""
 
 
@@ -93,17 +95,21 @@ def weigh(project: Project, ids: Collection[int]) -> Weights:
 
 
 def _trained_on(project: Project) -> list[tuple[int, _Row]]:
-    """Every ranking that may be learned from; one query."""
+    """Every ranking that may be learned from, the oldest first; one query."""
     task = "assignment__task__"
-    rows = trainable(project).values_list(
-        "pk",
-        "assignment__annotator",
-        f"{task}prompt",
-        f"{task}prompt__content_hash",
-        f"{task}prompt__split",
-        "ranks",
-        "assignment__display_order",
-        "assignment__order_seed",
+    rows = (
+        trainable(project)
+        .order_by("pk")
+        .values_list(
+            "pk",
+            "assignment__annotator",
+            f"{task}prompt",
+            f"{task}prompt__content_hash",
+            f"{task}prompt__split",
+            "ranks",
+            "assignment__display_order",
+            "assignment__order_seed",
+        )
     )
     return [
         (pk, _Row(member, prompt, digest, split, ranks, keeps_order(ranks, order, seed)))
@@ -140,41 +146,6 @@ def _says_the_same(rows: Sequence[_Row]) -> set[str]:
     return {name for name, signal in found.items() if signal.verdict == "flag"}
 
 
-def _gold_rankings(project: Project) -> RankingQuerySet:
-    gold = Ranking.objects.current().not_excluded().in_project(project)
-    return gold.filter(
-        assignment__task__kind=Task.Kind.GOLD, assignment__task__gold_ranks__isnull=False
-    )
-
-
-def gold_tasks(project: Project) -> list[tuple[int, GoldTask]]:
-    """The gold tasks that somebody has ranked, by their ids; annotators go by theirs, as text.
-
-    A response that was called unacceptable and not ranked is below those that were.
-    """
-    from rewards.ml.defence import GoldTask
-
-    said: dict[int, Said] = defaultdict(lambda: defaultdict(list))
-    rows = (
-        _gold_rankings(project)
-        .order_by("pk")
-        .values_list("assignment__task", "assignment__annotator", "ranks", "unacceptable")
-    )
-    for task, member, ranks, unacceptable in rows:
-        worst = len(ranks) + 1
-        bad = {str(response) for response in unacceptable}
-        below = {
-            name: worst if rank is None and name in bad else rank for name, rank in ranks.items()
-        }
-        said[task][str(member)].append(below)
-    keys = Task.objects.filter(KEYED, pk__in=said).order_by("prompt__content_hash", "pk")
-    found = []
-    for pk, key in keys.values_list("pk", "gold_ranks"):
-        decided = {name: rank for name, rank in (key or {}).items() if rank is not None}
-        found.append((pk, GoldTask(said[pk], decided)))
-    return found
-
-
 def _defence(project: Project, rows: Sequence[_Row]) -> Defence | None:
     """Reliabilities and weights by gold; None where there is none."""
     from rewards.ml.defence import defend
@@ -206,15 +177,11 @@ def _uncapped(name: str, defence: Defence) -> float:
 
 def _features(ids: Sequence[int]) -> Any:
     """(N, D) what words these responses have and how long they are, standardised."""
-    import numpy as np
-
-    from rewards.ml.features import word_features
-    from rewards.ml.selection import standardised
+    from rewards.ml.features import text_features
 
     unique = sorted(set(ids))
     texts = dict(Response.objects.filter(pk__in=unique).values_list("pk", "text"))
-    lengths = np.log1p([[len(texts[pk])] for pk in unique])
-    rows = standardised(np.hstack((word_features([texts[pk] for pk in unique], SEED), lengths)))
+    rows = text_features([texts[pk] for pk in unique], SEED)
     place = {pk: number for number, pk in enumerate(unique)}
     return rows[[place[pk] for pk in ids]]
 

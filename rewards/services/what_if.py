@@ -4,15 +4,14 @@ Nothing is changed by asking. The answer rests on at most so many prompts, whate
 size, and is kept for an hour, by what was asked and of which rankings.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.cache import cache
-from django.db.models import Max
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Max
+from django.db.models.functions import Coalesce, TruncWeek
 
 from annotate.models import Adjudication, Exclusion, Project, Ranking, content_hash
 from rewards.ml.agreement import report
@@ -33,6 +32,7 @@ KEPT_S = 3600
 # Of these the linear model learns, and by these it is held; their hashes decide, as good as chance.
 MOST_PROMPTS: Mapping[str, int] = {"train": 1000, "test": 500}
 MOST_WEEKS = 60
+AT = Coalesce("assignment__submitted_at", "created_at")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def iso_week(moment: datetime) -> str:
 def judged(project: Project) -> list[Judged]:
     """Every ranking that models may learn from; one query."""
     task = "assignment__task__"
-    rows = trainable(project).annotate(at=Coalesce("assignment__submitted_at", "created_at"))
+    rows = trainable(project).annotate(at=AT)
     return [
         Judged(pk, person, topic, iso_week(at), prompt, digest, split)
         for pk, person, at, topic, prompt, digest, split in rows.values_list(
@@ -122,35 +122,42 @@ def judged(project: Project) -> list[Judged]:
 
 @dataclass(frozen=True)
 class Choices:
-    """What can be left out, each with its number of rankings."""
+    """What can be left out, each with its number of rankings, and how many rankings there are."""
 
     people: list[tuple[str, int]]
     topics: list[tuple[str, int]]
     weeks: list[tuple[str, int]]
+    n_rankings: int
 
 
-def choices(rows: Iterable[Judged]) -> Choices:
-    """People and topics with the most rankings first, weeks with the newest first."""
-    rows = list(rows)
-    weeks = sorted(Counter(row.week for row in rows).items(), reverse=True)
+def choices(project: Project) -> Choices:
+    """People and topics with the most rankings first, weeks with the newest first.
+
+    Three queries, in which the database counts.
+    """
+    rankings = trainable(project).order_by()
+
+    def counted(column: str) -> list[tuple[str, int]]:
+        names = rankings.values_list(column).annotate(n=Count("pk"))
+        return sorted(names, key=lambda one: (-one[1], one[0]))
+
+    people = counted("assignment__annotator__pseudonym")
+    weeks = rankings.values_list(TruncWeek(AT, tzinfo=UTC)).annotate(n=Count("pk"))
     return Choices(
-        people=_most_first(row.person for row in rows),
-        topics=_most_first(row.topic for row in rows if row.topic),
-        weeks=weeks[:MOST_WEEKS],
+        people=people,
+        topics=[(topic, n) for topic, n in counted("assignment__task__prompt__topic") if topic],
+        weeks=[(iso_week(monday), n) for monday, n in sorted(weeks, reverse=True)[:MOST_WEEKS]],
+        n_rankings=sum(n for _, n in people),
     )
 
 
-def _most_first(names: Iterable[str]) -> list[tuple[str, int]]:
-    return sorted(Counter(names).items(), key=lambda one: (-one[1], one[0]))
-
-
-def answer(project: Project, rows: list[Judged], left_out: LeftOut) -> Answer:
+def answer(project: Project, left_out: LeftOut) -> Answer:
     """What leaving these out would do; from the cache where the same was asked of the same."""
     asked = {name: sorted(values) for name, values in asdict(left_out).items()}
     key = f"what-if-{content_hash([project.pk, asked, _state(project)])}"
     found: Answer | None = cache.get(key)
     if found is None:
-        found = _answer(project, rows, left_out)
+        found = _answer(project, judged(project), left_out)
         cache.set(key, found, KEPT_S)
     return found
 

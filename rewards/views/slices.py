@@ -27,7 +27,9 @@ def drift(request: SignedInRequest, slug: str) -> HttpResponse:
     if now and now.figures.get("windows"):
         first = datetime.fromtimestamp(now.figures["windows"][0]["first"], UTC)
         moved = now.figures["change"]
-        counted = Counted(moved["value"], moved["low"], moved["high"]) if moved else Counted()
+        counted = Counted()
+        if moved:  # the rule asks for a one-sided bound
+            counted = Counted(moved["value"], moved["low"], moved["upper_bound"])
         settings = RewardModelGateSettings(**thresholds(project, GateReport.Gate.REWARD_MODEL))
         context |= {
             "chart": figures.window_chart(now.figures, sums.happenings(project, first)),

@@ -11,7 +11,7 @@ from django.views.decorators.vary import vary_on_headers
 from annotate.requests import SignedInRequest, administered
 from rewards.charts import Interval, IntervalChart
 from rewards.forms import WhatIfForm
-from rewards.services.what_if import Answer, LeftOut, answer, choices, judged
+from rewards.services.what_if import Answer, LeftOut, answer, choices
 
 
 @require_GET
@@ -19,14 +19,14 @@ from rewards.services.what_if import Answer, LeftOut, answer, choices, judged
 def what_if(request: SignedInRequest, slug: str) -> HttpResponse:
     """Agreement, its gate and a linear reward model with all rankings, and with what is kept."""
     project = administered(request, slug)
-    rows = judged(project)
-    form = WhatIfForm(choices(rows), request.GET)
+    offered = choices(project)
+    form = WhatIfForm(offered, request.GET)
     left_out = form.left_out
-    found = answer(project, rows, left_out) if rows and left_out else None
+    found = answer(project, left_out) if left_out else None
     context = {
         "project": project,
         "form": form,
-        "n_rankings": len(rows),
+        "n_rankings": offered.n_rankings,
         "found": found,
         "left_out": found and named(left_out),
         "change": found and asdict(found.agreement) | {"n": None},

@@ -28,7 +28,15 @@ const key = () => `${PREFIX} ${person} ${form().getAttribute("action")}`;
 
 // Once for this tab, since another one may show the same task; and once in case it is closed. What
 // the server got is removed, signing out removes the rest (see the view), and so does time.
-const stores = () => [sessionStorage, localStorage];
+// A browser that denies one says so as soon as it is named.
+const stores = () =>
+  ["sessionStorage", "localStorage"].flatMap((name) => {
+    try {
+      return [window[name]];
+    } catch {
+      return [];
+    }
+  });
 
 function keep() {
   const kept = JSON.stringify({ revision: revision(), values: values(), at: Date.now() });
@@ -46,9 +54,10 @@ function forget(name = key()) {
 }
 
 function forgetOld() {
-  const names = Object.keys(localStorage).filter((name) => name.startsWith(`${PREFIX} `));
-  for (const name of names) {
-    if (JSON.parse(localStorage.getItem(name)).at < Date.now() - KEPT_MS) forget(name);
+  for (const store of stores()) {
+    for (const name of Object.keys(store).filter((one) => one.startsWith(`${PREFIX} `))) {
+      if (JSON.parse(store.getItem(name)).at < Date.now() - KEPT_MS) store.removeItem(name);
+    }
   }
 }
 

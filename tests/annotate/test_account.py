@@ -70,6 +70,7 @@ def test_who_signs_in_without_a_password_is_not_asked_for_one(as_ada, project, a
     assert reverse("password") not in page.content.decode()
 
 
-def test_signing_out_leaves_nothing_in_the_browser(as_ada):
-    gone = as_ada.post(reverse("logout"))
+@pytest.mark.parametrize("way", ["logout", "admin:logout"])
+def test_signing_out_leaves_nothing_in_the_browser(as_ada, way):
+    gone = as_ada.post(reverse(way))
     assert (gone.url, gone["Clear-Site-Data"]) == (reverse("login"), '"storage"')

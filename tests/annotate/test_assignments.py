@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from annotate.models import Assignment, Membership, Project, Task
@@ -326,6 +327,24 @@ def test_a_task_can_be_skipped_after_the_lease_ran_out(project, ada_member):
     assert skip(mine, "other")
     assert slots(task) == (0, 0, "open")
     assert claim(ada_member) is None
+
+
+def test_a_task_that_is_skipped_while_it_is_taken_up_again_stays_skipped(project, ada_member):
+    """Skipping late work does not wait for who holds the task."""
+    task = make_task(project)
+    mine = claim(ada_member)
+    release(mine)
+    update = 'UPDATE "annotate_assignment" SET "state" = %s'
+
+    def other_tab(execute, sql, params, many, context):
+        if sql.startswith(update):
+            skip_late = f'{update} WHERE "id" = %s AND "state" = %s'
+            execute(skip_late, ("skipped", mine.pk, "released"), False, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(other_tab):
+        assert claim(ada_member) is None
+    assert slots(task) == (0, 0, "open")
 
 
 def test_a_released_task_may_come_back(project, ada_member):

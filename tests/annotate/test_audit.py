@@ -1,10 +1,15 @@
 """The log: who did what, in plain words, for those who run the project."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import annotate
 from annotate.models import AuditEvent
 from annotate.services.people import create_invite, join, revoke_invite
 from annotate.services.projects import create_project, exclude, publish_text, set_role
+from annotate.views.audit import SENTENCES
 from tests.make import PASSWORD, make_project, make_ranking
 from tests.pages import words
 
@@ -48,6 +53,25 @@ def test_what_no_sentence_is_written_for_is_shown_as_recorded(admin, project, ro
     assert 'litres: 2 plants: ["fern"]' in words(admin.get(LOG))
     AuditEvent.record("publish", project, project=project, actor=None)  # by an older version
     assert lines(admin)[0] == (None, "published version ? of the text “?”")
+
+
+def recorded_verbs():
+    """The verbs that stand in the code: given to `record` as a word, or named VERB."""
+    root = Path(annotate.__file__).parent.parent
+    packages = ("annotate", "rewards", "training")
+    for file in (file for name in packages for file in root.glob(f"{name}/**/*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(ast.Attribute(attr="record"), [ast.Constant(str(verb)), *_]):
+                    yield verb
+                case ast.Assign([ast.Name("VERB")], ast.Constant(str(verb))):
+                    yield verb
+
+
+def test_every_verb_has_a_sentence():
+    found = set(recorded_verbs())
+    assert {"close task", "draw for audit", "freeze", "promote"} <= found
+    assert found <= {verb.partition(" annotate.")[0] for verb in SENTENCES}
 
 
 def test_events_are_found_by_person_act_and_object(admin, project, root, ada_member, bob_member):

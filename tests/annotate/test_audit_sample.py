@@ -6,7 +6,9 @@ import pytest
 
 from annotate.models import AuditEvent, Membership, Project, Task
 from annotate.selection import audit_draw
+from annotate.services.assignments import claim
 from annotate.services.audit_sample import draw_for_audit, drawable
+from annotate.services.review import adjudicate
 from annotate.services.tasks import ask_second_opinion
 from tests import make
 
@@ -68,6 +70,53 @@ def test_a_second_opinion_never_counts_as_audit(project: Project, ada_member: Me
     assert {*fresh.responses.all()} == {*task.responses.all()}
 
 
+@pytest.mark.parametrize("state", ["open", "done"])
+def test_who_knows_the_earlier_task_is_not_handed_the_new_one(
+    project: Project, ada_member: Membership, bob_member: Membership, state: str
+) -> None:
+    """What they remember is no second judgement."""
+    rita = make.make_member(project, "rita", Membership.Role.REVIEWER)
+    cleo = make.make_member(project, "cleo")
+    task = make.make_task(project)
+    make.make_ranking(ada_member, task=task)
+    shown = [*task.responses.values_list("pk", flat=True)]
+    for member, way in ((bob_member, "expired"), (cleo, "barred")):
+        task.assignments.create(annotator=member, state=way, display_order=shown)
+    adjudicate(task, rita, "taste", replaces=None)
+    Task.objects.filter(pk=task.pk).update(need=2, state=state)
+    draw_for_audit(project, 1, key="a", by=None)
+    for member in (ada_member, bob_member, cleo, rita):
+        assert claim(member) is None
+    fresh = claim(make.make_member(project, "dora"))
+    assert fresh is not None and fresh.task == project.tasks.get(kind="audit")
+    task.refresh_from_db()
+    assert task.state == ("closed" if state == "open" else "done")
+
+
+def test_who_decided_about_a_task_is_not_its_second_judge(
+    project: Project, ada_member: Membership, bob_member: Membership
+) -> None:
+    rita = make.make_member(project, "rita", Membership.Role.REVIEWER)
+    task = make.make_task(project)
+    make.make_ranking(ada_member, task=task)
+    adjudicate(task, rita, "taste", replaces=None)
+    draw_for_audit(project, 1, key="a", by=None)
+    assert claim(rita) is None
+    second = claim(bob_member)
+    assert second is not None and second.task == task
+
+
+@pytest.mark.parametrize(
+    ("arm", "is_drawn"), [("random", False), ("active", False), ("reserve", True)]
+)
+def test_what_an_admin_closed_stays_closed_and_what_was_in_reserve_counts(
+    project: Project, arm: str, is_drawn: bool
+) -> None:
+    task = make.make_task(project)
+    Task.objects.filter(pk=task.pk).update(state="closed", arm=arm)
+    assert (draw_for_audit(project, 1, key="a", by=None).prompts == [task.prompt_id]) is is_drawn
+
+
 def test_a_double_click_draws_once(project: Project) -> None:
     for _ in range(4):
         make.make_prompt(project)
@@ -84,6 +133,8 @@ def test_a_double_click_draws_once(project: Project) -> None:
         lambda project: make.make_prompt(project, responses=1),
         lambda project: make.make_prompt(project, responses=["Yes.", "Yes. "]),
         lambda project: make.make_task(project, kind="audit"),
+        lambda project: make.make_task(project, kind="gold"),
+        lambda project: make.make_task(project, kind="training"),
     ],
 )
 def test_prompts_without_a_choice_or_audited_before_are_not_drawn(

@@ -5,11 +5,15 @@ from django.urls import reverse
 
 from annotate.models import Membership, Project, Task
 from annotate.selection import gold_share
+from annotate.services import gold_candidates
 from annotate.services.assignments import claim
-from annotate.services.checks import open_gold_task
+from annotate.services.checks import close_gold_task, open_gold_task, outcome
 from annotate.services.gold_candidates import settled
+from annotate.services.projects import exclude
+from annotate.services.queue import reopen_batch
 from annotate.services.rankings import submit_ranking
 from annotate.services.review import adjudicate
+from annotate.services.tasks import ask_second_opinion
 from tests import make
 from tests.pages import words
 
@@ -32,6 +36,14 @@ def write(admin, prompt, *ranks, **more):
     places = {f"rank-{pk}": rank for pk, rank in zip(ids(prompt), ranks, strict=True)}
     sent = {"kind": "gold", "explanation": "", **places, **more}
     return admin.post(url("gold_new", prompt.pk), sent, follow=True)
+
+
+def confirm(admin, task):
+    """Click on the button that stands by the task, on the page as it is now."""
+    found = admin.get(url("gold")).context["candidates"]
+    [seen] = [one.hash for one, _ in found if one.task == task]
+    assert f'name="seen" value="{seen}"' in admin.get(url("gold")).content.decode()
+    return admin.post(url("gold_confirm", task.pk), {"seen": seen}, follow=True)
 
 
 def test_a_gold_task_is_written_from_a_prompt(admin, project, prompt, ada_member):
@@ -150,7 +162,7 @@ def test_a_suggestion_is_confirmed_by_one_click(admin, project):
     page = admin.get(url("gold"))
     assert "a wrong one looks better" in words(page)
     assert "2 people, 3 responses" in words(page)
-    page = admin.post(url("gold_confirm", agreed.pk), follow=True)
+    page = confirm(admin, agreed)
     assert "The task is open now" in words(page) and "1 of 60" in words(page)
     gold = project.tasks.get(kind="gold")
     assert list(gold.gold_ranks.values()) == [2, 1, 3]
@@ -177,9 +189,78 @@ def test_what_a_reviewer_decided_is_suggested(admin, project, root):
     )
     page = admin.get(url("gold"))
     assert "decided by a reviewer" in words(page)
-    admin.post(url("gold_confirm", task.pk))
+    confirm(admin, task)
     gold = project.tasks.get(kind="gold")
-    assert gold.gold_ranks == {str(best): 1, str(good): 2}
+    assert gold.gold_ranks == {str(best): 1, str(good): 2, str(bad): 3}
+    assert gold.gold_unacceptable == [bad]
+
+
+def test_gold_shows_as_many_responses_as_its_task(admin, project, bob_member):
+    """Else whoever counts them knows which tasks examine people."""
+    tasks = [make.make_task(project, responses=4) for _ in range(2)]
+    for name, ranks in (("one", (1, 2, 3, 4)), ("two", (1, 2, 4, 3))):
+        person = make.make_member(project, name)
+        for task in tasks:
+            make.make_ranking(person, ranks, task=task)
+    confirmed, written = tasks
+    confirm(admin, confirmed)
+    page = f"{url('gold_new', written.prompt_id)}?task={written.pk}"
+    form = admin.get(page).context["form"]
+    places = {name: form[name].value() or "" for name in form.fields if name.startswith("rank")}
+    admin.post(page, {"kind": "gold", **places})
+    for task in tasks:
+        gold = project.tasks.get(kind="gold", prompt=task.prompt)
+        assert list(gold.responses.order_by("pk")) == list(task.responses.order_by("pk"))
+        assert sorted(gold.gold_ranks.values(), key=str) == [1, 2, 3, None]
+        ranking = make.make_ranking(bob_member, (1, 2, 3, 4), task=gold)
+        assert outcome(ranking).passed
+
+
+def test_a_ranking_that_has_changed_since_is_not_confirmed(admin, project):
+    people = [make.make_member(project, name) for name in ("one", "two", "three", "four")]
+    task = make.make_task(project, responses=3)
+    for person in people[:2]:
+        make.make_ranking(person, (1, 2, 3), task=task)
+    [(seen, _)] = admin.get(url("gold")).context["candidates"]
+    for person in people[2:]:
+        make.make_ranking(person, (1, 3, 2), task=task)
+    page = admin.post(url("gold_confirm", task.pk), {"seen": seen.hash}, follow=True)
+    assert "The ranking has changed since; look again." in words(page)
+    assert not project.tasks.filter(kind="gold").exists()
+    confirm(admin, task)
+    assert project.tasks.filter(kind="gold").exists()
+
+
+def test_tasks_without_agreement_push_no_suggestion_out(project, monkeypatch):
+    monkeypatch.setattr(gold_candidates, "SCANNED", 1)
+    people = [make.make_member(project, name) for name in ("one", "two", "three", "four")]
+    agreed, left_out = (make.make_task(project, responses=2) for _ in range(2))
+    for n, task in ((0, agreed), (2, left_out)):
+        for person in people[n : n + 2]:
+            make.make_ranking(person, (1, 2), task=task)
+    exclude(project, left_out, "broken", by=None)
+    left_out.refresh_from_db()
+    assert left_out.agreement is None
+    found = gold_candidates.candidates(project)
+    assert [one.task for one in found] == [agreed]
+
+
+def test_gold_and_its_task_are_never_given_out_together(admin, project, root):
+    people = [make.make_member(project, name) for name in ("one", "two")]
+    task = make.make_task(project, responses=2)
+    for person in people:
+        make.make_ranking(person, (1, 2), task=task)
+    Task.objects.filter(pk=task.pk).update(state="open", need=3)
+    assert not admin.get(url("gold")).context["candidates"]
+    Task.objects.filter(pk=task.pk).update(state="closed")
+    confirm(admin, task)
+    assert reopen_batch(project, task.batch, by=root) == 0
+    Task.objects.filter(pk=task.pk).update(state="done", need=2)
+    admin.post(reverse("annotate:review_ask", args=[project.slug, task.pk]))
+    task.refresh_from_db()
+    assert task.state == "done" and not ask_second_opinion(task)
+    assert close_gold_task(project.tasks.get(kind="gold"), by=root)
+    assert ask_second_opinion(task)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +326,21 @@ def test_who_ranked_the_prompt_does_not_get_its_gold(project, root, ada_member, 
         member.project.refresh_from_db()
         assert claim(member).task.kind == kind
     assert gold.adversarial is False
+
+
+def test_who_decided_about_the_prompt_does_not_get_its_gold(project, root, bob_member):
+    Project.objects.update(gold_rate=1.0)
+    rita = make.make_member(project, "rita", Membership.Role.REVIEWER)
+    task = make.make_task(project, responses=2)
+    make.make_ranking(make.make_member(project, "one"), (1, 2), task=task)
+    key = dict(zip(ids(task.prompt), (2, 1), strict=True))
+    adjudicate(task, rita, category="error", ranks=key, replaces=None)
+    responses = list(task.responses.order_by("pk"))
+    open_gold_task(project, task.prompt, responses, key, by=root)
+    make.make_task(project), make.make_task(project)
+    for member, kind in ((rita, "normal"), (bob_member, "gold")):
+        member.project.refresh_from_db()
+        assert claim(member).task.kind == kind
 
 
 def test_a_newcomer_gets_twice_as_much_gold():

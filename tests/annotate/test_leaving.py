@@ -249,7 +249,8 @@ def test_who_takes_part_elsewhere_keeps_the_account_and_the_rest(as_ada, project
     make_ranking(other, rationale="Stays")
     publish_text(project, "guidelines", "By Ada", by=ada)
     form = {"rankings": "keep", "where": "here", "password": PASSWORD}
-    assert as_ada.post(url("erase", project), form).url == "/"
+    gone = as_ada.post(url("erase", project), form)
+    assert (gone.url, gone["Clear-Site-Data"]) == ("/", '"storage"')
     ada_member.refresh_from_db(), other.refresh_from_db()
     assert ada_member.user is None and other.user == ada
     assert Ranking.objects.get(assignment__annotator=other).rationale == "Stays"

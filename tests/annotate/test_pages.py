@@ -447,6 +447,16 @@ def test_a_ranking_is_undone_changed_and_stored_as_a_revision(as_ada, project):
     assert Assignment.objects.leased().count() == 1
 
 
+def test_where_nothing_can_be_taken_back_no_undo_is_offered(as_ada, project):
+    project.undo_s = 0
+    project.save()
+    make_task(project), make_task(project)
+    mine = start(as_ada, project)
+    after = as_ada.post(url("submit", mine.pk), filled(1, 2, 3, 4), headers=HTMX)
+    assert url("submit", Assignment.objects.leased().get().pk) in after.content.decode()
+    assert url("undo", mine.pk) not in after.content.decode()
+
+
 def test_undo_too_late_says_why(as_ada, project):
     make_task(project)
     mine = start(as_ada, project)

@@ -7,10 +7,11 @@ from django.urls import reverse
 
 from annotate.models import Assignment, AuditEvent, Membership, Task
 from annotate.services.assignments import claim
-from annotate.services.queue import tasks_by_kind
+from annotate.services.queue import close_task, tasks_by_kind
 from annotate.services.rankings import submit_ranking
 from annotate.services.tasks import n_drawn, stored_progress
 from tests import make
+from tests.annotate.test_checks import open_check, open_training
 from tests.pages import words
 
 
@@ -50,6 +51,14 @@ def test_tasks_are_counted_by_kind_and_state(admin, project, ada_member, bob_mem
     assert (audit.wanted, audit.given, audit.waiting) == (2, 1, 1)
     page = words(admin.get(url("queue")))
     assert "Judged by two (audit)" in page and "Prompts 4" in page
+
+
+def test_gold_wants_thirty_people_and_practice_everybody(project):
+    open_check(project)
+    open_training(project)
+    rows = {row.kind: row for row in tasks_by_kind(project)}
+    assert rows["training"].is_for_everybody and not rows["gold"].is_for_everybody
+    assert rows["gold"].waiting == 30
 
 
 def test_responses_that_nobody_was_asked_about_become_tasks(admin, project):
@@ -142,6 +151,23 @@ def test_one_task_is_closed(admin, project, ada_member):
     again = admin.post(url("close_task", task.pk), follow=True)
     assert "was not open any more" in words(again)
     assert AuditEvent.objects.filter(verb="close task").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_closes_a_task_does_not_hold_it_while_waiting_for_the_project(project):
+    """Whoever draws prompts for audit holds the project and waits for tasks."""
+    task = make.make_task(project)
+    held = []
+
+    def watch(execute, sql, params, many, context):
+        if sql.startswith('UPDATE "annotate_project"'):
+            held.append(context["connection"].in_atomic_block)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        assert close_task(task, by=None)
+    assert held == [False]
+    assert stored_progress(project).tasks == 0
 
 
 def test_a_batch_of_another_project_is_left_alone(batch, project):

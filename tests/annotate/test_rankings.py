@@ -177,6 +177,18 @@ def test_a_dataset_fixes_what_was_ranked_before_whether_it_entered_or_not(projec
     reopen(later.assignment, {})
 
 
+def test_undo_does_not_tell_which_task_examined_the_person(project, ada_member):
+    """After a dataset was frozen nothing before it is offered, whether it entered or not."""
+    entered = make_ranking(ada_member)
+    examining = make_ranking(ada_member, task=make_task(project))
+    Task.objects.filter(pk=examining.assignment.task_id).update(kind=Task.Kind.GOLD)
+    assert undoable(ada_member) == examining.assignment
+    Ranking.objects.filter(pk=entered.pk).update(frozen_at=timezone.now())
+    assert undoable(ada_member) is None
+    later = make_ranking(ada_member)
+    assert undoable(ada_member) == later.assignment
+
+
 def test_the_database_itself_keeps_one_current_ranking(project, ada_member):
     ranking = make_ranking(ada_member)
     with pytest.raises(IntegrityError), transaction.atomic():

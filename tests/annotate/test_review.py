@@ -1,5 +1,6 @@
 """Where people differ: the queue, who said what, and decisions that stand beside the rankings."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,9 @@ from django.db import connection
 from django.urls import reverse
 
 from annotate.models import Adjudication, AuditEvent, Membership, Ranking, Task
+from annotate.services import assignments
 from annotate.services.assignments import Conflict, claim
+from annotate.services.own_data import own_data
 from annotate.services.projects import exclude, lift, publish_text
 from annotate.services.rankings import InvalidRanking, reopen, submit_ranking
 from annotate.services.review import InvalidDecision, adjudicate, letters_of
@@ -392,6 +395,31 @@ def test_a_reviewer_may_ask_about_what_he_judged_or_let_lie_himself(
     late.refresh_from_db()
     assert late.state == "barred" and not late.is_editable
     recount(project)
+
+
+def test_who_may_not_judge_any_more_is_told_why_and_had_no_task(
+    as_rita, rita, project, ada_member, bob_member
+):
+    task = judged((ada_member, SAME), (bob_member, OPPOSITE))
+    as_rita.post(url("review_ask", task.pk))
+    barred = task.assignments.get(annotator=rita)
+    with pytest.raises(Conflict, match="You could read what others said of this task"):
+        submit_ranking(barred, anew(task, *SAME))
+    assert json.loads("".join(own_data(rita)))["assignments"] == []
+    draws = []
+
+    def draw(*told_by):
+        draws.append(told_by[-1])
+        return 1.0
+
+    project.gold_rate = 0.5
+    project.save()
+    make_task(project)
+    rita.project.refresh_from_db()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assignments, "check_draw", draw)
+        claim(rita)
+    assert draws[0] == 0, "her first task"
 
 
 @pytest.mark.parametrize("kind", ["audit", "import"])

@@ -74,7 +74,9 @@ def case(name: str, address: str, user: User | None) -> tuple[Case, int]:
     if user:
         client.force_login(user)
     answer = client.get(address)
-    if not answer["Content-Type"].startswith("text/html"):
+    if not answer["Content-Type"].startswith("text/html") or answer.has_header(
+        "Content-Disposition"
+    ):
         return Case(name, address, user), 204
     forms = [form for form in FORM.findall(answer.content.decode()) if 'method="post"' in form]
     found = [ACTION.search(form) for form in forms if FIELD.search(form)]

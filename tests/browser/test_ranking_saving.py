@@ -194,6 +194,27 @@ def test_signing_out_leaves_nothing_in_the_browser(closed):
     assert kept(other) == 0
 
 
+def test_drafts_are_saved_where_the_browser_keeps_nothing(open_page, project, ada):
+    """Who blocks cookies of a site denies it storage, too, which is said by an error."""
+    make_task(project), make_task(project)
+    page = open_page(ada)
+    page.add_init_script(
+        """for (const name of ["sessionStorage", "localStorage"]) {
+            Object.defineProperty(window, name, {
+                get() { throw new DOMException("denied", "SecurityError"); },
+            });
+        }"""
+    )
+    begin(page)
+    press(page, "1234")
+    saved(page)
+    assert Assignment.objects.get().draft["rank-d"] == "4"
+    and_go_on(page, lambda: submit(page))
+    press(page, "21")
+    saved(page)
+    assert Assignment.objects.leased().get().draft["rank-a"] == "2"
+
+
 def test_what_was_kept_too_long_is_forgotten(closed):
     other = closed.context.new_page()
     other.goto(reverse("password"))

@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from annotate.models import Assignment, Membership, Project, Ranking, Task
 from annotate.services.projects import exclude
+from rewards.pseudonyms import keyed_pseudonym
 from rewards.services.annotators import signs, standing
-from rewards.services.dataset import keyed_pseudonym
 from rewards.services.snapshots import freeze
 from tests import make
 from tests.pages import words

@@ -158,6 +158,33 @@ def test_the_page_says_what_would_have_happened(client: Client, drilled: Run, ro
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("defended", "said"),
+    [
+        ([None, None], ["In 2 attacks nobody would have been left to learn from"]),
+        (
+            [None, 0.75],
+            [
+                "In 1 attack nobody would have been left to learn from",
+                "lost 10.0 points without the defences and 5.0 points with them",
+            ],
+        ),
+    ],
+)
+def test_the_page_says_where_nobody_is_left_to_learn_from(
+    client: Client, project: Project, root: User, defended: list[float | None], said: list[str]
+) -> None:
+    attack = OUTCOME | {"share": 0.2, "hostile": 4, "caught": 4, "without": 0.7}
+    outcomes = [OUTCOME, *(attack | {"defended": value} for value in defended)]
+    result = {"examined_by": "gold", "n_people": 20, "n_gold": 30, "outcomes": outcomes}
+    Run.objects.create(project=project, kind="drill", state="done", result=result)
+    client.force_login(root)
+    page = words(client.get(reverse("rewards:drill", args=[project.slug])))
+    assert all(sentence in page for sentence in said)
+    assert ("points with them" in page) == (len(said) == 2)
+
+
+@pytest.mark.django_db
 def test_the_page_asks_for_a_drill_once(client: Client, project: Project, root: User) -> None:
     client.force_login(root)
     address = reverse("rewards:drill", args=[project.slug])

@@ -93,26 +93,79 @@ def test_the_last_window_begins_with_the_last_accepted_model_or_four_weeks_ago(
     assert window_start(train(project)) == frozen - timedelta(weeks=10)
 
 
-def give_gold(member: Membership, right: int, wrong: int) -> None:
+def give_gold(
+    member: Membership, right: int, wrong: int, mistake: tuple[int, ...] = (4, 3, 2, 1)
+) -> list[Task]:
     project = member.project
+    tasks = []
     for n in range(right + wrong):
         prompt = make.make_prompt(project, responses=4)
         responses = list(prompt.responses.order_by("pk"))
         key = {response.pk: place for place, response in enumerate(responses, 1)}
         task = open_gold_task(project, prompt, responses, key, by=None)
-        make.make_ranking(member, (1, 2, 3, 4) if n < right else (4, 3, 2, 1), task=task)
+        make.make_ranking(member, (1, 2, 3, 4) if n < right else mistake, task=task)
+        tasks.append(task)
+    return tasks
 
 
-def test_who_teaches_and_fails_gold_is_counted(people: list[Membership]) -> None:
+def turn_keys(tasks: list[Task]) -> None:
+    for task in Task.objects.filter(pk__in=[task.pk for task in tasks]):
+        task.gold_ranks = {response: 5 - rank for response, rank in task.gold_ranks.items()}
+        task.save()
+
+
+def test_who_weighs_something_and_fails_gold_is_counted(people: list[Membership]) -> None:
     for person in people:
         make.make_ranking(person)
-    give_gold(people[0], right=5, wrong=0)
-    give_gold(people[1], right=1, wrong=4)
+    tasks = give_gold(people[0], right=5, wrong=0)
+    give_gold(people[1], right=5, wrong=0)
     give_gold(people[2], right=0, wrong=1)  # too little to tell
     project = people[0].project
-    assert gold_of(freeze(project)) == {"judged": 2, "failing": 1}
-    exclude(project, people[1], "hostile", by=None)
-    assert gold_of(freeze(project)) == {"judged": 1, "failing": 0}
+    snapshot = freeze(project)
+    assert gold_of(snapshot) == {"judged": 2, "failing": 0}
+    turn_keys(tasks)  # what was right is called wrong when the snapshot is there already
+    assert gold_of(snapshot) == {"judged": 2, "failing": 1}
+    exclude(project, people[0], "hostile", by=None)
+    assert gold_of(snapshot) == {"judged": 1, "failing": 0}
+
+
+def test_who_weighs_nothing_taught_nothing_and_fails_no_model(people: list[Membership]) -> None:
+    for person in people[:2]:
+        make.make_ranking(person)
+    give_gold(people[0], right=5, wrong=0)
+    give_gold(people[1], right=0, wrong=5)
+    assert gold_of(freeze(people[0].project)) == {"judged": 1, "failing": 0}
+
+
+def test_a_tie_on_gold_is_half_right_for_weights_and_models_alike(
+    people: list[Membership],
+) -> None:
+    make.make_ranking(people[0])
+    give_gold(people[0], right=0, wrong=5, mistake=(1, 1, 1, 2))
+    assert gold_of(freeze(people[0].project)) == {"judged": 1, "failing": 0}
+
+
+def test_an_excluded_gold_task_examines_nobody_and_no_model(people: list[Membership]) -> None:
+    project = people[0].project
+    make.make_ranking(people[0])
+    tasks = give_gold(people[0], right=5, wrong=0)
+    snapshot = freeze(project)
+    turn_keys(tasks)
+    assert gold_of(snapshot) == {"judged": 1, "failing": 1}
+    for task in tasks[1:]:
+        exclude(project, task, "wrong key", by=None)
+    assert gold_of(snapshot) == {"judged": 0, "failing": 0}
+    assert [one.prompt_id for one in gold_prompts(project, [])] == [tasks[0].prompt.content_hash]
+
+
+def test_what_was_said_of_gold_after_the_snapshot_does_not_count(
+    people: list[Membership],
+) -> None:
+    make.make_ranking(people[0])
+    give_gold(people[0], right=1, wrong=0)
+    snapshot = freeze(people[0].project)
+    give_gold(people[0], right=0, wrong=5)
+    assert gold_of(snapshot) == {"judged": 0, "failing": 0}
 
 
 def test_gold_whose_prompt_trains_is_no_test(people: list[Membership]) -> None:

@@ -100,6 +100,20 @@ def test_the_gate_goes_by_what_was_measured_of_the_judgements(version: RewardMod
     assert found.provenance["snapshot_sha256"] == version.snapshot.digest
 
 
+def test_a_person_without_whom_too_little_is_left_raises_the_alarm(
+    version: RewardModelVersion,
+) -> None:
+    version.metrics = METRICS | {"left_out": FOUND["left_out"][1:]}
+    version.save()
+    (rule,) = (
+        rule
+        for rule in judge_reward_model(version).report["rules"]
+        if rule["name"] == "no one person decides"
+    )
+    assert (rule["verdict"], rule["value"]) == ("alarm", None)
+    assert rule["reason"] == "Without p1 agreement cannot be told."
+
+
 def test_a_model_of_one_persons_judgements_says_so_everywhere(
     admin: Client, version: RewardModelVersion, root: User
 ) -> None:
@@ -114,6 +128,16 @@ def test_a_model_of_one_persons_judgements_says_so_everywhere(
     page = words(admin.get(reverse("rewards:reward_model", args=["climate", 1])))
     assert "One person's judgement: all of its rankings are of a single annotator" in page
     assert "Agreement is not measurable: one person judged, as the settings allow." in page
+
+
+def test_the_setting_for_one_person_ends_when_another_teaches_too(
+    version: RewardModelVersion, root: User, bob_member: Membership
+) -> None:
+    alone = figures(flips=1, prompts=10) | {"state": "one annotator", "topics": []}
+    set_thresholds(version.project, {"agreement": {"one_annotator": True}}, "Only Ada", root)
+    assert judge_agreement(version.project, alone).state == "PASS"
+    make.make_ranking(bob_member)
+    assert judge_agreement(version.project, alone).state == "INSUFFICIENT"
 
 
 # Thresholds

@@ -55,6 +55,11 @@ def test_a_model_that_holds_on_every_line_passes() -> None:
             "REVIEW",
             "no one person decides",
         ),
+        (
+            {"left_out": [*SURE.left_out, LeftOut("eve", None, None, None)]},
+            "REVIEW",
+            "no one person decides",
+        ),
         ({"shares": Shares(12, 0.16, 0.30)}, "REVIEW", "shares"),
         ({"shares": Shares(12, 0.14, 0.41)}, "REVIEW", "shares"),
         ({"drift": Counted(-0.20, -0.30, -0.06, 200)}, "REVIEW", "drift"),
@@ -110,6 +115,12 @@ def test_a_person_whose_absence_would_open_the_gate_is_named_too() -> None:
     found = replace(SURE, alpha_bounds=bounds, left_out=[LeftOut("eve", 0.5, 0.4, 0.6)])
     reason = line(judge(found), "no one person decides").reason
     assert "PASS instead of REVIEW" in reason
+
+
+def test_people_without_whom_agreement_cannot_be_told_are_named() -> None:
+    hubs = [LeftOut(name, None, None, None) for name in ("eve", "mal")]
+    rule = line(judge(replace(SURE, left_out=[*SURE.left_out, *hubs])), "no one person decides")
+    assert rule.reason == "Without eve or mal agreement cannot be told."
 
 
 def test_the_threshold_of_gate_a_counts_and_limits_are_settings() -> None:

@@ -5,12 +5,16 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from annotate.formats.records import Judgement, Record, ResponseText
 from annotate.models import AuditEvent, Membership, Project, Prompt, Ranking, Response, Task
+from annotate.services import queue
+from annotate.services.audit_sample import draw_for_audit
 from annotate.services.importing import import_records
 from rewards.models import ArmComparison, Selection
 from rewards.services.arms import compare_arms, fallen_back
@@ -105,6 +109,58 @@ def test_what_stayed_in_reserve_is_dropped_by_the_next_choice(judged: Project) -
     assert set(reserve.filter(batch="first").values_list("state", flat=True)) == {"closed"}
     assert set(reserve.filter(batch="second").values_list("state", flat=True)) == {"open"}
     assert not Task.objects.exclude(arm=Task.Arm.RESERVE).filter(state="closed").exists()
+
+
+def test_reserves_are_dropped_some_tasks_at_a_time_in_their_order(
+    judged: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever locks several tasks does so in their order, so that nobody waits for ever."""
+    monkeypatch.setattr(queue, "CHANGED_AT_ONCE", 4)
+    pool = answered(judged, 20)
+    open_chosen_tasks(judged, pool, choose(judged, pool, 10, batch="first"), proposed_by={})
+    pool = answered(judged, 20)
+    choice = choose(judged, pool, 10, batch="second")
+    with CaptureQueriesContext(connection) as queries:
+        open_chosen_tasks(judged, pool, choice, proposed_by={})
+    updates = [one["sql"] for one in queries if one["sql"].startswith('UPDATE "annotate_task"')]
+    assert len(updates) == 3
+    first = judged.tasks.filter(batch="first", arm=Task.Arm.RESERVE)
+    assert {*first.values_list("state", flat=True)} == {"closed"}
+
+
+def test_what_was_in_reserve_and_drawn_for_audit_is_asked_in_its_turn(judged: Project) -> None:
+    pool = answered(judged, 20)
+    open_chosen_tasks(judged, pool, choose(judged, pool, 10, batch="first"), proposed_by={})
+    reserve = [*judged.tasks.filter(arm=Task.Arm.RESERVE).values_list("pk", flat=True)]
+    draw_for_audit(judged, judged.prompts.count(), key="more", by=None)
+    drawn = Task.objects.filter(pk__in=reserve)
+    ways = drawn.values_list("kind", "arm", "priority", "inclusion_probability")
+    assert (drawn.count(), {*ways}) == (10, {("audit", "random", 0, 1.0)})
+    pool = answered(judged, 20)
+    open_chosen_tasks(judged, pool, choose(judged, pool, 10, batch="second"), proposed_by={})
+    assert {*drawn.values_list("state", flat=True)} == {"open"}
+
+
+def test_only_normal_tasks_in_reserve_are_dropped(judged: Project) -> None:
+    pool = answered(judged, 20)
+    open_chosen_tasks(judged, pool, choose(judged, pool, 10, batch="first"), proposed_by={})
+    judged.tasks.filter(arm=Task.Arm.RESERVE).update(kind=Task.Kind.AUDIT)
+    pool = answered(judged, 20)
+    open_chosen_tasks(judged, pool, choose(judged, pool, 10, batch="second"), proposed_by={})
+    assert not judged.tasks.filter(kind=Task.Kind.AUDIT, state="closed").exists()
+
+
+def test_held_out_prompts_come_by_chance_only(judged: Project) -> None:
+    """They train nothing, and figures that rest on chosen ones would not be those of all."""
+    pool = answered(judged, 60)
+    for place, (prompt, _) in enumerate(pool):
+        prompt.split = ("train", "test", "train", "validation")[place % 4]
+    chosen = choose(judged, pool, 20, batch="week").chosen
+    splits = {arm: [p.split for p, _ in pool if chosen[p.pk].arm == arm] for arm in Task.Arm}
+    assert splits[Task.Arm.ACTIVE] == ["train"] * 14
+    assert {"test", "validation"} & {*splits[Task.Arm.RANDOM]}
+    held_out = [chosen[p.pk].inclusion_probability for p, _ in pool if p.split != "train"]
+    assert held_out == pytest.approx([6 / 60] * 30, abs=0.08)
 
 
 def test_of_all_that_is_audited_the_share_of_the_queue_is_kept(judged: Project) -> None:

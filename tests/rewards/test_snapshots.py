@@ -19,8 +19,8 @@ from annotate.services.tasks import open_ranking_tasks
 from rewards.ml.artefacts import verify
 from rewards.ml.pairs import read_snapshot
 from rewards.models import AgreementReport, Snapshot
+from rewards.pseudonyms import keyed_pseudonym
 from rewards.services.agreement import measure
-from rewards.services.dataset import keyed_pseudonym
 from rewards.services.exports import records
 from rewards.services.reward_models import request_reward_model
 from rewards.services.snapshots import NothingToFreeze, count, freeze

@@ -1,6 +1,7 @@
 """The audit for tokens that buy reward: a planted trigger is found, and what people like is not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from django.urls import reverse
 from annotate.models import Membership, User
 from rewards.ml.pairs import RankedPrompt, judgement_pairs
 from rewards.ml.token_lift import Audit, audit, tokens_of
-from rewards.services.dataset import keyed_pseudonym
+from rewards.pseudonyms import keyed_pseudonym
 from rewards.services.gates import judge_reward_model
 from rewards.services.influence import influence_of
 from rewards.services.reward_models import request_reward_model
@@ -124,6 +125,35 @@ def test_too_little_is_a_state(judged: list[RankedPrompt], state: str) -> None:
 def test_a_model_that_scores_all_alike_is_a_state() -> None:
     flat = audit(prompts(), 1.0, lambda asked: [np.zeros(len(texts)) for _, texts in asked], 0)
     assert flat.state == "too little data"
+
+
+def test_a_token_that_nobody_compared_is_not_audited() -> None:
+    asked = prompts()
+    unjudged = [
+        replace(prompt, responses=(*prompt.responses, "word0 unranked")) for prompt in asked
+    ]
+    report = audit(unjudged, 1.0, scorer({"unranked": 9.0}), seed=0)
+    assert report.state == "ok"
+    assert "unranked" not in {one.token for one in report.tokens}
+
+
+def test_a_token_that_no_sampled_response_lacks_is_too_little_data() -> None:
+    """One response in a thousand lacks the only token, so it is sampled by some seeds alone."""
+    pairs = tuple(judgement_pairs([1, 2], "p0")), tuple(judgement_pairs([1, 2], "p1"))
+    asked = [
+        RankedPrompt(
+            str(n),
+            (),
+            "",
+            "train",
+            ("please please", "please" if n else "other"),
+            (*pairs[n % 2], *judgement_pairs([2, 1], "p2")),
+        )
+        for n in range(1000)
+    ]
+    reports = [audit(asked, 1.0, scorer({"please": 1.0}), seed) for seed in range(20)]
+    assert "too little data" in {report.state for report in reports}
+    assert all(report.n_tokens == 1 for report in reports)
 
 
 def test_tokens_are_words_and_signs() -> None:

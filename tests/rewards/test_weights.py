@@ -1,18 +1,21 @@
 """What everyone's judgements weigh in a snapshot: by gold where there is some, never too much."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
 
 from annotate.models import Project, Ranking
 from annotate.services.projects import exclude, lift
 from rewards.ml.artefacts import read_manifest
 from rewards.ml.pairs import read_snapshot
 from rewards.models import Snapshot
-from rewards.services.dataset import keyed_pseudonym
+from rewards.pseudonyms import keyed_pseudonym
 from rewards.services.snapshots import freeze
+from rewards.services.weights import _trained_on
 from tests.rewards.pools import Judge, honest, judge, member, reversed_judge, store
 
 KEY = (1, 2, 3, 4)
@@ -104,6 +107,26 @@ def test_new_answers_to_gold_make_another_snapshot_and_the_same_ones_do_not(
     again = freeze(project)
     assert again.number == 4
     assert (again.digest, again.weights) == (second.digest, second.weights)
+
+
+@pytest.fixture
+def reversed_database(db: None) -> Iterator[None]:
+    """What is asked for in no order comes in reverse."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite can be told to")
+    connection.cursor().execute("PRAGMA reverse_unordered_selects = ON")
+    yield
+    connection.cursor().execute("PRAGMA reverse_unordered_selects = OFF")
+
+
+@pytest.mark.usefixtures("reversed_database")
+def test_what_trains_is_read_in_one_order_whatever_the_database_does(
+    project: Project, people: dict[str, Judge]
+) -> None:
+    """Sums in another order differ in their last digits, and so would a snapshot's weights."""
+    store(project, judge(people, 30, seed=1))
+    read = [pk for pk, _ in _trained_on(project)]
+    assert len(read) == 90 and read == sorted(read)
 
 
 def test_who_ties_everything_weighs_nothing_even_without_gold(

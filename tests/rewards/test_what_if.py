@@ -1,7 +1,8 @@
 """What leaving somebody out would do: told before it is done, and nothing is done by telling."""
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from rewards.services.what_if import LeftOut, answer, choices, judged
 from tests import make
 from tests.pages import everything, words
 
+pseudonym = attrgetter("pseudonym")
 N = {"train": 24, "test": 12}
 
 
@@ -52,7 +54,7 @@ def pool(project: Project) -> list[Membership]:
 
 def asked(project: Project, **left_out: list[str]) -> Any:
     gone = {name: frozenset(values) for name, values in left_out.items()}
-    return answer(project, judged(project), LeftOut(**gone))
+    return answer(project, LeftOut(**gone))
 
 
 def test_leaving_out_a_hostile_person_shows_before_it_is_done(pool: list[Membership]) -> None:
@@ -79,10 +81,25 @@ def test_topics_and_weeks_can_be_left_out_too(pool: list[Membership]) -> None:
     earlier = timezone.now() - timedelta(days=30)
     Assignment.objects.filter(task=first).update(submitted_at=earlier)
     Ranking.objects.filter(assignment__task=first).update(created_at=earlier)
-    weeks = choices(judged(project)).weeks
+    weeks = choices(project).weeks
     assert [n for _, n in weeks] == [4 * (sum(N.values()) - 1), 4]
     old = asked(project, weeks=[weeks[1][0]])
     assert old.n_gone == 4 and old.agreement.n_after == sum(N.values()) - 1
+
+
+def test_choices_count_rankings_by_person_topic_and_week(pool: list[Membership]) -> None:
+    project = pool[0].project
+    Assignment.objects.update(submitted_at=datetime(2027, 1, 3, 23, 59, tzinfo=UTC))
+    first = Task.objects.order_by("pk").first()
+    Assignment.objects.filter(task=first).update(
+        submitted_at=datetime(2027, 1, 4, 0, 1, tzinfo=UTC)
+    )
+    found = choices(project)
+    assert found.n_rankings == 144
+    assert found.people == [(person.pseudonym, 36) for person in sorted(pool, key=pseudonym)]
+    assert found.topics == [("ice", 72), ("sea", 72)]
+    assert found.weeks == [("2027-W01", 4), ("2026-W53", 140)]
+    assert {row.week for row in judged(project)} == {"2027-W01", "2026-W53"}
 
 
 def test_leaving_out_everything_is_a_state(pool: list[Membership]) -> None:
@@ -95,14 +112,13 @@ def test_the_same_question_is_computed_once_and_anew_after_a_change(
     pool: list[Membership],
 ) -> None:
     project = pool[0].project
-    rows = judged(project)
     gone = LeftOut(people=frozenset([pool[3].pseudonym]))
-    first = answer(project, rows, gone)
+    first = answer(project, gone)
     with CaptureQueriesContext(connection) as captured:
-        assert answer(project, rows, gone) == first
+        assert answer(project, gone) == first
     assert len(captured) <= 5
     exclude(project, pool[0], "left", by=None)
-    assert answer(project, judged(project), gone).n_before == first.n_before * 3 / 4
+    assert answer(project, gone).n_before == first.n_before * 3 / 4
 
 
 def test_the_page_works_without_scripts_and_changes_nothing(
@@ -126,6 +142,16 @@ def test_the_page_works_without_scripts_and_changes_nothing(
     fragment = admin.get(url, kept, headers={"HX-Request": "true"})
     assert fragment.content.decode().lstrip().startswith('<section id="what-if"')
     assert everything("annotate", "rewards") == before
+
+
+def test_before_anything_is_left_out_the_database_counts(
+    admin: Client, pool: list[Membership]
+) -> None:
+    """However many rankings there are, none is loaded."""
+    with CaptureQueriesContext(connection) as captured:
+        admin.get(reverse("rewards:what_if", args=["climate"]))
+    asked = [query["sql"] for query in captured if 'FROM "annotate_ranking"' in query["sql"]]
+    assert asked and all("COUNT(" in sql for sql in asked)
 
 
 def test_a_project_without_rankings_has_nothing_to_leave_out(
