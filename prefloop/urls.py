@@ -13,7 +13,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", SignOut.as_view(), name="logout"),
     path("password/", ChangePassword.as_view(), name="password"),
     path("language/", login_not_required(set_language), name="set_language"),
-    path("admin/logout/", SignOut.as_view()),  # in the place of the one that the admin site has
+    # In the place of the one that the admin site has, which leaves unsaved texts in the browser.
+    path("admin/logout/", SignOut.as_view(), name="admin_logout"),
     path("admin/", admin.site.urls),
     path("", include("annotate.urls")),
     path("p/<slug:slug>/", include("rewards.urls")),

@@ -99,6 +99,7 @@ def test_part_of_the_samples_is_chosen_by_what_a_reward_model_reads(
     ]
     import_records(project, records, batch="judged")
     prompts = Prompt.objects.filter(messages__0__content__startswith="why")
+    prompts.update(split="train")  # held-out ones are never chosen
     run = execute(request_samples(live, prompts, k=3, seed=7, queue=6))
     assert run.state == Run.State.DONE, run.reason
     assert (run.result["tasks"], run.result["in_reserve"]) == (6, 6)
