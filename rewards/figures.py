@@ -79,15 +79,17 @@ def slice_rows(figures: Figures, what: str, floor: float, traffic: float) -> lis
     """The lines of all slices that are known; `floor` and `traffic` are those of the gate."""
     rows = []
     for one in figures.get(f"{what}s", []):
+        # Reports of the first version had neither shares nor pooled alphas.
+        share = one.get("share", one["n_prompts"] / figures["n_prompts"])
         high = (one.get("pooled") or one["alpha"])["high"]
         rows.append(
             Slice(
                 name=what_is_called(one, what),
                 n_prompts=one["n_prompts"],
-                share=one["share"],
+                share=share,
                 alpha=one["alpha"],
                 pooled=one.get("pooled"),
-                is_low=high is not None and high < floor and one["share"] >= traffic,
+                is_low=high is not None and high < floor and share >= traffic,
             )
         )
     return rows
