@@ -130,7 +130,7 @@ def test_no_page_writes_when_it_is_looked_at(
     page, written = "", []
 
     def watch(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
-        if not sql.startswith(("SELECT", "SAVEPOINT", "RELEASE")):
+        if not sql.lstrip("(").startswith(("SELECT", "SAVEPOINT", "RELEASE")):
             written.append((page, sql))
         return execute(sql, *rest)
 
