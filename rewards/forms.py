@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotate.formats import WRITABLE
 from annotate.formats.trl import Ties
+from annotate.forms.review import DecidedForm
 from annotate.models import Adjudication, Project
 from annotate.services.audit_sample import MOST_AT_ONCE
 from rewards.ml.fit_config import FitConfig
@@ -160,14 +161,9 @@ CAUSE_NAMES = {
 }
 
 
-class DisagreementForm(forms.Form):
+class DisagreementForm(DecidedForm):
     """Which disagreements are shown; what makes no sense is as if it were not given."""
 
-    state = forms.ChoiceField(
-        label=_("Show"),
-        choices=[("open", _("not decided yet")), ("decided", _("decided")), ("all", _("all"))],
-        required=False,
-    )
     topic = forms.ChoiceField(label=_("Topic"), required=False)
 
     def __init__(self, data: Mapping[str, Any], *, topics: Sequence[str]) -> None:

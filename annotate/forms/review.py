@@ -25,14 +25,19 @@ CATEGORY_LABELS = {
 }
 
 
-class QueueForm(forms.Form):
-    """Which tasks of the queue are shown; what makes no sense is as if it were not given."""
+class DecidedForm(forms.Form):
+    """Whether what is decided is shown, too."""
 
     state = forms.ChoiceField(
         label=_("Show"),
         choices=[("open", _("not decided yet")), ("decided", _("decided")), ("all", _("all"))],
         required=False,
     )
+
+
+class QueueForm(DecidedForm):
+    """Which tasks of the queue are shown; what makes no sense is as if it were not given."""
+
     below = forms.ChoiceField(
         label=_("Agreement"),
         choices=[
